@@ -1,0 +1,1 @@
+"""The ways in: the Python client, the HTTP API, and dataset scoring."""

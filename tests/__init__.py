@@ -1,0 +1,1 @@
+"""The tests of Shunter, one folder per tier."""

@@ -1,0 +1,1 @@
+"""The fleet: transport, hub, batcher, engines, settling and housekeeping."""
