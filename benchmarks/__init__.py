@@ -1,0 +1,1 @@
+"""Limits and peers, measured side by side in one run."""

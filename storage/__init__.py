@@ -1,0 +1,1 @@
+"""What a job is, what travels, and what is kept."""

@@ -1,0 +1,112 @@
+"""Connections to Postgres."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import psycopg2.extras
+import sqlalchemy
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.pool import QueuePool
+
+from shunter.storage.errors import DatabaseUnavailable, SettingsError
+from shunter.storage.settings import redact
+
+Cursor = psycopg2.extensions.cursor
+
+CONNECT_TIMEOUT_S = 10
+STATEMENT_TIMEOUT_S = 60
+POOL_SIZE = 4
+"""Connections kept open per process; a hub uses one each for claims, settles, heartbeat and duties."""
+
+psycopg2.extras.register_uuid()
+
+_OUTAGES = (psycopg2.OperationalError, psycopg2.InterfaceError, sqlalchemy.exc.TimeoutError)
+
+
+class Database:
+    """A pool of connections, safe for threads and after a fork."""
+
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
+        self.url = url
+        self._engine = create_engine(url, pool_size=pool_size)
+        _survive_fork(self)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Cursor]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Raises DatabaseUnavailable when Postgres cannot be reached. If the connection breaks during
+        the commit, the outcome is unknown, and the caller must read the rows again.
+        """
+        try:
+            connection: Any = self._engine.raw_connection()
+        except (*_OUTAGES, sqlalchemy.exc.DBAPIError) as error:
+            raise self._outage(error) from error
+        try:
+            with connection.cursor() as cursor:
+                yield cursor
+            connection.commit()
+        except _OUTAGES as error:
+            connection.invalidate(error)
+            raise self._outage(error) from error
+        except BaseException:
+            connection.rollback()
+            raise
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self._engine.dispose()
+
+    def forget(self) -> None:
+        """Drop the connections without closing them: they belong to the parent of a fork."""
+        self._engine.dispose(close=False)
+
+    def _outage(self, error: BaseException) -> DatabaseUnavailable:
+        return DatabaseUnavailable(f"Postgres at {redact(self.url)} does not answer: {str(error).strip()}")
+
+
+def create_engine(url: str, *, pool_size: int) -> Engine:
+    """SQLAlchemy's engine for a database URL; nothing is connected yet."""
+    try:
+        parsed = make_url(url).set(drivername="postgresql+psycopg2")
+    except sqlalchemy.exc.ArgumentError as error:
+        raise SettingsError(
+            f"{redact(url)!r} is no database URL: {error}", field="SHUNTER_DATABASE_URL"
+        ) from error
+    return sqlalchemy.create_engine(
+        parsed,
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=16,
+        pool_pre_ping=False,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "shunter",
+            "keepalives_idle": 30,
+        },
+    )
+
+
+def _survive_fork(database: Database) -> None:
+    reference = weakref.ref(database)
+
+    def in_child() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.forget()
+
+    os.register_at_fork(after_in_child=in_child)
+
+
+def fetch_all(cursor: Cursor) -> list[dict[str, Any]]:
+    """Every row of the last statement, as dicts."""
+    names = [column.name for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

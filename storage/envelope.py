@@ -1,0 +1,225 @@
+"""The queue contract: what travels through Redis, as one Celery message, and how it is read again.
+
+An envelope is a hint that some jobs are due. It carries their ids and what people want to see in
+Flower, never a payload; the rows in Postgres are the truth. Readers need only `ids` and ignore keys
+they do not know, so that old and new versions run side by side.
+
+Wire: kombu's Redis message, a JSON object whose `body` is base64 of Celery's protocol 2 body
+`[args, kwargs, embed]`. https://docs.celeryq.dev/en/stable/internals/protocol.html
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from shunter.storage.errors import EnvelopeError
+from shunter.storage.job import Priority
+
+TASK_NAME = "shunter.run"
+"""The Celery task name of every envelope that Shunter publishes."""
+
+QUEUE_PREFIX = "infer."
+SEPARATOR = "\x06\x16"
+"""kombu's separator between a queue's name and its priority step."""
+
+STEPS: Mapping[Priority, int] = {Priority.STANDARD: 0, Priority.INTERACTIVE: 3, Priority.BULK: 6}
+"""kombu's priority step of each class. Step 0 is where a plain Celery producer's message lands."""
+
+PRIORITY_STEPS = (3, 0, 6, 9)
+"""The order in which a consumer looks at the steps; 9 may hold a plain producer's message."""
+
+MAX_ROWS = 256
+"""Rows' worth of jobs in one envelope; a bigger job travels alone."""
+
+
+def queue_name(model: str) -> str:
+    """The Celery queue of a model."""
+    return QUEUE_PREFIX + model
+
+
+def list_key(queue: str, priority: Priority) -> str:
+    """The Redis list that holds a queue's envelopes of one priority."""
+    step = STEPS[priority]
+    return f"{queue}{SEPARATOR}{step}" if step else queue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """Some jobs of one model version and priority that are due, `enqueued_at` seconds of Postgres time."""
+
+    id: UUID
+    ids: tuple[UUID, ...]
+    model: str = ""
+    version: int = 0
+    rows: int = 0
+    priority: Priority = Priority.STANDARD
+    enqueued_at: float | None = None
+
+    @property
+    def list_key(self) -> str:
+        """The Redis list it belongs to."""
+        return list_key(queue_name(self.model), self.priority)
+
+    @property
+    def title(self) -> str:
+        """What Flower shows as its arguments."""
+        jobs = "1 job" if len(self.ids) == 1 else f"{len(self.ids)} jobs"
+        rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
+        return f"{self.model} v{self.version}: {jobs}, {rows}"
+
+    @property
+    def span(self) -> str:
+        """The first and last job id, so that Flower's search finds them."""
+        return f"first={self.ids[0]}, last={self.ids[-1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A stored job that needs an envelope."""
+
+    id: UUID
+    model: str
+    version: int
+    rows: int
+    priority: Priority
+
+
+def pack(jobs: Sequence[Due], enqueued_at: float) -> Iterator[Envelope]:
+    """Group due jobs into envelopes of at most MAX_ROWS rows, keeping their order within a list."""
+    groups: dict[tuple[str, int, Priority], list[Due]] = {}
+    rows: dict[tuple[str, int, Priority], int] = {}
+    for job in jobs:
+        key = (job.model, job.version, job.priority)
+        group = groups.setdefault(key, [])
+        if group and rows[key] + job.rows > MAX_ROWS:
+            yield _envelope(group, enqueued_at)
+            group.clear()
+        rows[key] = job.rows + (rows[key] if group else 0)
+        group.append(job)
+    yield from (_envelope(group, enqueued_at) for group in groups.values())
+
+
+def _envelope(group: Sequence[Due], enqueued_at: float) -> Envelope:
+    first = group[0]
+    return Envelope(
+        # A lone job lends its id, so that Flower's task page answers to it.
+        id=first.id if len(group) == 1 else uuid.uuid4(),
+        ids=tuple(job.id for job in group),
+        model=first.model,
+        version=first.version,
+        rows=sum(job.rows for job in group),
+        priority=first.priority,
+        enqueued_at=enqueued_at,
+    )
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The raw bytes to LPUSH."""
+    kwargs = {
+        "ids": [str(id) for id in envelope.ids],
+        "model": envelope.model,
+        "version": envelope.version,
+        "rows": envelope.rows,
+        "priority": envelope.priority.label,
+        "enqueued_at": envelope.enqueued_at,
+    }
+    task_id = str(envelope.id)
+    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    return orjson.dumps(
+        {
+            "body": base64.b64encode(orjson.dumps([[], kwargs, embed])).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {
+                "lang": "py",
+                "task": TASK_NAME,
+                "id": task_id,
+                "root_id": task_id,
+                "parent_id": None,
+                "group": None,
+                "retries": 0,
+                "eta": None,
+                "expires": None,
+                "timelimit": [None, None],
+                "argsrepr": f"({envelope.title!r},)",
+                "kwargsrepr": envelope.span,
+                "origin": f"shunter@{os.getpid()}",
+                "ignore_result": True,
+            },
+            "properties": {
+                "correlation_id": task_id,
+                "reply_to": "",
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": queue_name(envelope.model)},
+                "priority": STEPS[envelope.priority],
+                "body_encoding": "base64",
+                # Unique per delivery: kombu keys its records by it.
+                "delivery_tag": str(uuid.uuid4()),
+            },
+        }
+    )
+
+
+def by_list(envelopes: Iterable[Envelope]) -> dict[str, list[bytes]]:
+    """The raw bytes of each Redis list, in order: what to LPUSH."""
+    lists: dict[str, list[bytes]] = {}
+    for envelope in envelopes:
+        lists.setdefault(envelope.list_key, []).append(encode(envelope))
+    return lists
+
+
+def decode(raw: bytes | str) -> Envelope:
+    """Read a raw list entry; EnvelopeError says what is wrong with it."""
+    message = _object(_json(raw, "the message"), "the message")
+    headers = _object(message.get("headers"), "headers")
+    if headers.get("task") != TASK_NAME:
+        raise EnvelopeError(f"the task is {headers.get('task')!r}, not {TASK_NAME!r}")
+    try:
+        body = base64.b64decode(message.get("body") or "", validate=True)
+    except (TypeError, ValueError) as error:
+        raise EnvelopeError(f"the body is not base64: {error}") from error
+    return decode_body(body, task_id=str(headers.get("id")))
+
+
+def decode_body(body: bytes | str, *, task_id: str) -> Envelope:
+    """Read a Celery protocol 2 body, `[args, kwargs, embed]`."""
+    parts = _json(body, "the body")
+    if not isinstance(parts, list) or len(parts) < 2:
+        raise EnvelopeError("the body is not [args, kwargs, embed]")
+    fields = _object(parts[1], "kwargs")
+    ids = fields.get("ids")
+    if not isinstance(ids, list) or not ids:
+        raise EnvelopeError("kwargs holds no list of ids")
+    try:
+        return Envelope(
+            id=UUID(task_id),
+            ids=tuple(UUID(id) for id in ids),
+            model=str(fields.get("model", "")),
+            version=int(fields.get("version", 0)),
+            rows=int(fields.get("rows", 0)),
+            priority=Priority.from_label(str(fields.get("priority", "standard"))),
+            enqueued_at=float(fields["enqueued_at"]) if fields.get("enqueued_at") is not None else None,
+        )
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise EnvelopeError(f"kwargs holds a bad value: {error!r}") from error
+
+
+def _json(raw: bytes | str, what: str) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise EnvelopeError(f"{what} is not JSON: {error}") from error
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise EnvelopeError(f"{what} is not an object but {type(value).__name__}")
+    return value

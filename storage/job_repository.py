@@ -1,0 +1,361 @@
+"""Jobs in Postgres: every UPDATE names the state, the owner and the epoch that it expects."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+import psycopg2
+
+from shunter.storage import copy
+from shunter.storage.database import Cursor, Database, fetch_all
+from shunter.storage.errors import AlreadyFinished, IdempotencyConflict, UnknownJob
+from shunter.storage.job import (
+    DEFAULT_TENANT,
+    Claim,
+    ClaimedJob,
+    Job,
+    JobState,
+    NewJob,
+    Priority,
+)
+from shunter.storage.outcome import Outcome, RowFailure, StoredResult
+from shunter.storage.results import Blob
+
+Served = Collection[tuple[str, int]]
+"""(model, version) pairs."""
+
+JOB_COLUMNS = """id, tenant, model, version, state, priority, rows, rows_succeeded, rows_failed, attempts,
+    deaths, epoch, worker, error, metadata, created_at, enqueued_at, not_before, deadline_at, started_at, forward_at,
+    finished_at, redriven_from"""
+
+INSERT = """COPY jobs (id, tenant, model, version, priority, rows, deadline_at, enqueued_at, redriven_from,
+    metadata, input_key, input) FROM STDIN (FORMAT binary)"""
+
+INSERT_ENCODERS: tuple[copy.Encoder, ...] = (
+    copy.uuid,
+    copy.text,
+    copy.text,
+    copy.integer,
+    copy.smallint,
+    copy.integer,
+    copy.timestamptz,
+    copy.timestamptz,
+    copy.uuid,
+    copy.jsonb,
+    copy.text,
+    copy.bytea,
+)
+
+# Ids stand in the statement a second time as a literal array: only then does the planner leave out
+# the partitions that cannot hold them. Rows are locked in id order, so that bulk statements never
+# wait for each other in a circle.
+CLAIM = f"""
+WITH due AS (
+    SELECT jobs.id, hint.envelope
+    FROM jobs JOIN unnest(%(ids)s::uuid[], %(envelopes)s::uuid[]) AS hint (id, envelope) ON hint.id = jobs.id
+    WHERE jobs.id = ANY(%(ids)s::uuid[]) AND state = '{JobState.QUEUED}' AND (model, version) IN %(served)s
+      AND (not_before IS NULL OR not_before <= now()) AND (deadline_at IS NULL OR deadline_at > now())
+    ORDER BY jobs.id FOR UPDATE OF jobs
+)
+UPDATE jobs SET state = '{JobState.RUNNING}', worker = %(worker)s, epoch = epoch + 1, started_at = now(),
+    not_before = NULL, envelope = due.envelope
+FROM due
+WHERE jobs.id = due.id AND jobs.id = ANY(%(ids)s::uuid[]) AND state = '{JobState.QUEUED}'
+RETURNING jobs.id, epoch, model, version, rows, priority, attempts, deaths,
+    extract(epoch FROM deadline_at - now())::float8 AS deadline_in_s,
+    extract(epoch FROM now() - enqueued_at)::float8 AS queued_s, input, input_key
+"""
+
+SETTLE = f"""
+WITH held AS (
+    SELECT jobs.id, done.*
+    FROM jobs JOIN unnest(%(ids)s::uuid[], %(epochs)s::int[], %(states)s::job_state[], %(succeeded)s::int[],
+        %(failed)s::int[], %(attempts)s::int[], %(retry_in)s::float8[], %(forward_age)s::float8[],
+        %(outputs)s::bytea[], %(output_keys)s::text[], %(row_errors)s::text[], %(errors)s::text[])
+        AS done (done_id, done_epoch, new_state, succeeded, failed, attempt, retry_in, forward_age,
+                 new_output, new_output_key, new_row_errors, new_error)
+        ON done_id = jobs.id AND done_epoch = jobs.epoch
+    WHERE jobs.id = ANY(%(ids)s::uuid[]) AND state = '{JobState.RUNNING}' AND worker = %(worker)s
+    ORDER BY jobs.id FOR UPDATE OF jobs
+)
+UPDATE jobs SET
+    state = new_state, rows_succeeded = succeeded, rows_failed = failed, attempts = attempts + attempt,
+    output = new_output, output_key = new_output_key, row_errors = new_row_errors::jsonb,
+    error = new_error::jsonb,
+    forward_at = coalesce(now() - make_interval(secs => forward_age), forward_at),
+    finished_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE now() END,
+    worker = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE worker END,
+    started_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE started_at END,
+    enqueued_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN now() ELSE enqueued_at END,
+    not_before = CASE WHEN new_state = '{JobState.QUEUED}' AND retry_in > 0
+                      THEN now() + make_interval(secs => retry_in) END
+FROM held
+WHERE jobs.id = held.id AND jobs.id = ANY(%(ids)s::uuid[])
+  AND state = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = held.done_epoch
+RETURNING jobs.id
+"""
+
+CANCEL = f"""
+UPDATE jobs SET state = '{JobState.CANCELLED}', finished_at = now()
+WHERE id = %(id)s AND tenant = %(tenant)s AND state IN ('{JobState.QUEUED}', '{JobState.RUNNING}')
+RETURNING id
+"""
+
+COUNT_DEATHS = f"""
+UPDATE jobs SET deaths = deaths + 1
+WHERE id = ANY(%(ids)s::uuid[]) AND state = '{JobState.RUNNING}' AND worker = %(worker)s
+  AND (id, epoch) IN %(claims)s
+RETURNING id, deaths
+"""
+
+HELD = f"SELECT id, epoch FROM jobs WHERE state = '{JobState.RUNNING}' AND worker = %(worker)s"
+
+AHEAD = f"""
+SELECT coalesce(sum(rows), 0) FROM (
+    SELECT rows FROM jobs
+    WHERE state = '{JobState.QUEUED}' AND model = %(model)s AND priority = %(priority)s
+      AND enqueued_at < %(enqueued_at)s
+    LIMIT %(limit)s
+) AS ahead
+"""
+
+REMEMBER_KEY = """
+INSERT INTO idempotency_keys (tenant, key, job_id, body_digest)
+VALUES (%(tenant)s, %(key)s, %(job_id)s, %(digest)s)
+ON CONFLICT (tenant, key) DO NOTHING RETURNING job_id
+"""
+
+RECALL_KEY = "SELECT job_id, body_digest FROM idempotency_keys WHERE tenant = %(tenant)s AND key = %(key)s"
+
+MAX_AHEAD_JOBS = 10_000
+"""How far `rows_ahead` counts: beyond it, "many" is answer enough."""
+
+
+class JobRepository:
+    """The one reader and writer of the jobs table, for producers and hubs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ping(self) -> None:
+        """Ask Postgres for nothing; DatabaseUnavailable if it does not answer."""
+        with self._database.transaction() as cursor:
+            cursor.execute("SELECT 1")
+
+    def insert(self, jobs: Sequence[NewJob]) -> datetime:
+        """Store new jobs, all or none; returns their common `enqueued_at`, Postgres time."""
+        with self._database.transaction() as cursor:
+            return _insert(cursor, jobs)
+
+    def insert_once(self, job: NewJob, *, key: str, body_digest: bytes) -> tuple[UUID, datetime | None]:
+        """Store a job under an idempotency key; returns its id and `enqueued_at`, None if it was there.
+
+        Raises IdempotencyConflict when the key belongs to another body.
+        """
+        names = {"tenant": job.tenant, "key": key, "job_id": job.id, "digest": body_digest}
+        with self._database.transaction() as cursor:
+            cursor.execute(REMEMBER_KEY, names)
+            if cursor.fetchone():
+                return job.id, _insert(cursor, [job])
+            cursor.execute(RECALL_KEY, names)
+            known_id, known_digest = cursor.fetchone() or (job.id, b"")
+        if bytes(known_digest) != body_digest:
+            raise IdempotencyConflict(key, known_id)
+        return known_id, None
+
+    def claim(self, hints: Mapping[UUID, UUID], *, worker: UUID, served: Served) -> list[ClaimedJob]:
+        """Take the queued and due ones of these jobs, given as {job id: envelope id}, for `worker`."""
+        if not hints or not served:
+            return []
+        parameters = {
+            "ids": sorted(hints),
+            "envelopes": [hints[id] for id in sorted(hints)],
+            "worker": worker,
+            "served": tuple(served),
+        }
+        with self._database.transaction() as cursor:
+            cursor.execute(CLAIM, parameters)
+            return [_claimed(row) for row in fetch_all(cursor)]
+
+    def settle(self, outcomes: Sequence[Outcome], *, worker: UUID) -> set[UUID]:
+        """Write outcomes whose claim still holds; returns the ids that were written."""
+        if not outcomes:
+            return set()
+        with self._database.transaction() as cursor:
+            cursor.execute(SETTLE, {**_settle_columns(outcomes), "worker": worker})
+            return {row[0] for row in cursor.fetchall()}
+
+    def held(self, worker: UUID) -> set[Claim]:
+        """The claims that the database believes `worker` has."""
+        with self._database.transaction() as cursor:
+            cursor.execute(HELD, {"worker": worker})
+            return {Claim(*row) for row in cursor.fetchall()}
+
+    def count_deaths(self, claims: Collection[Claim], *, worker: UUID) -> dict[UUID, int]:
+        """Charge one death of an engine to each job that was in its hands; returns the new counts."""
+        if not claims:
+            return {}
+        parameters = {
+            "ids": [claim.id for claim in claims],
+            "claims": tuple((claim.id, claim.epoch) for claim in claims),
+            "worker": worker,
+        }
+        with self._database.transaction() as cursor:
+            cursor.execute(COUNT_DEATHS, parameters)
+            return dict(cursor.fetchall())
+
+    def cancel(self, id: UUID, *, tenant: str = DEFAULT_TENANT) -> Job:
+        """Cancel a job that has not finished; UnknownJob or AlreadyFinished otherwise."""
+        with self._database.transaction() as cursor:
+            cursor.execute(CANCEL, {"id": id, "tenant": tenant})
+            moved = cursor.fetchone()
+        job = self.get(id, tenant=tenant)
+        if moved is None and job.state is not JobState.CANCELLED:
+            raise AlreadyFinished(id, job.state)
+        return job
+
+    def get(self, id: UUID, *, tenant: str = DEFAULT_TENANT) -> Job:
+        """One job; UnknownJob if there is none."""
+        found = self.get_many([id], tenant=tenant)
+        if id not in found:
+            raise UnknownJob(id)
+        return found[id]
+
+    def get_many(self, ids: Collection[UUID], *, tenant: str = DEFAULT_TENANT) -> dict[UUID, Job]:
+        """Those of the jobs that exist."""
+        if not ids:
+            return {}
+        with self._database.transaction() as cursor:
+            cursor.execute(
+                f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ANY(%s::uuid[]) AND tenant = %s",
+                (list(ids), tenant),
+            )
+            return {row["id"]: _job(row) for row in fetch_all(cursor)}
+
+    def states(self, ids: Collection[UUID], *, tenant: str = DEFAULT_TENANT) -> dict[UUID, JobState]:
+        """The states of those of the jobs that exist; the cheap question that waiting asks."""
+        if not ids:
+            return {}
+        with self._database.transaction() as cursor:
+            cursor.execute(
+                "SELECT id, state FROM jobs WHERE id = ANY(%s::uuid[]) AND tenant = %s", (list(ids), tenant)
+            )
+            return {id: JobState(state) for id, state in cursor.fetchall()}
+
+    def find(
+        self,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        state: JobState | None = None,
+        model: str | None = None,
+        before: UUID | None = None,
+        limit: int = 50,
+    ) -> list[Job]:
+        """The newest jobs first, older than `before`."""
+        conditions = {"tenant = %(tenant)s": tenant, "state = %(state)s": state, "model = %(model)s": model}
+        where = [condition for condition, value in conditions.items() if value is not None]
+        if before is not None:
+            where.append("id < %(before)s")
+        names = {"tenant": tenant, "state": state, "model": model, "before": before, "limit": limit}
+        with self._database.transaction() as cursor:
+            cursor.execute(
+                f"SELECT {JOB_COLUMNS} FROM jobs WHERE {' AND '.join(where)} "
+                "ORDER BY id DESC LIMIT %(limit)s",
+                names,
+            )
+            return [_job(row) for row in fetch_all(cursor)]
+
+    def results(self, ids: Collection[UUID], *, tenant: str = DEFAULT_TENANT) -> dict[UUID, StoredResult]:
+        """What those of the jobs that exist have come to."""
+        if not ids:
+            return {}
+        with self._database.transaction() as cursor:
+            cursor.execute(
+                """SELECT id, state, rows, output, output_key, row_errors, error
+                FROM jobs WHERE id = ANY(%s::uuid[]) AND tenant = %s""",
+                (list(ids), tenant),
+            )
+            return {row["id"]: _stored_result(row) for row in fetch_all(cursor)}
+
+    def rows_ahead(self, job: Job) -> int:
+        """Rows queued before this job in its line; counts at most MAX_AHEAD_JOBS jobs."""
+        names = {"model": job.model, "priority": job.priority, "enqueued_at": job.enqueued_at}
+        with self._database.transaction() as cursor:
+            cursor.execute(AHEAD, {**names, "limit": MAX_AHEAD_JOBS})
+            return int((cursor.fetchone() or (0,))[0])
+
+
+def _insert(cursor: Cursor, jobs: Sequence[NewJob]) -> datetime:
+    cursor.execute("SELECT now()")
+    now: datetime = (cursor.fetchone() or (datetime.now(UTC),))[0]
+    rows = (
+        (
+            job.id,
+            job.tenant,
+            job.model,
+            job.version,
+            job.priority,
+            job.rows,
+            None if job.deadline_s is None else now + timedelta(seconds=job.deadline_s),
+            now,
+            job.redriven_from,
+            job.metadata,
+            job.input_key,
+            job.input,
+        )
+        for job in jobs
+    )
+    cursor.copy_expert(INSERT, copy.encode(rows, INSERT_ENCODERS))
+    return now
+
+
+def _settle_columns(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
+    blobs = [outcome.output for outcome in ordered]
+    return {
+        "ids": [outcome.id for outcome in ordered],
+        "epochs": [outcome.epoch for outcome in ordered],
+        "states": [outcome.state.value for outcome in ordered],
+        "succeeded": [outcome.rows_succeeded for outcome in ordered],
+        "failed": [outcome.rows_failed for outcome in ordered],
+        "attempts": [int(outcome.counts_attempt) for outcome in ordered],
+        "retry_in": [outcome.retry_in_s for outcome in ordered],
+        "forward_age": [outcome.forward_age_s for outcome in ordered],
+        "outputs": [
+            psycopg2.Binary(blob.inline) if blob and blob.inline is not None else None for blob in blobs
+        ],
+        "output_keys": [blob.key if blob else None for blob in blobs],
+        "row_errors": [_json([failure.document() for failure in o.failures] or None) for o in ordered],
+        "errors": [_json(outcome.error) for outcome in ordered],
+    }
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def _job(row: dict[str, Any]) -> Job:
+    return Job(**{**row, "state": JobState(row["state"]), "priority": Priority(row["priority"])})
+
+
+def _claimed(row: dict[str, Any]) -> ClaimedJob:
+    block = row["input"]
+    return ClaimedJob(
+        **{**row, "priority": Priority(row["priority"]), "input": None if block is None else bytes(block)}
+    )
+
+
+def _stored_result(row: dict[str, Any]) -> StoredResult:
+    inline, key = row["output"], row["output_key"]
+    blob = None if inline is None and key is None else Blob(None if inline is None else bytes(inline), key)
+    return StoredResult(
+        state=JobState(row["state"]),
+        rows=row["rows"],
+        output=blob,
+        failures=tuple(RowFailure(**failure) for failure in row["row_errors"] or ()),
+        error=row["error"],
+    )

@@ -1,0 +1,76 @@
+"""What became of a job: decided as data by the workers, written by the repository, read by the client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from shunter.storage.errors import shorten
+from shunter.storage.job import JobState, Move
+from shunter.storage.results import Blob
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """One row that has no output, and why."""
+
+    index: int
+    code: str
+    message: str
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form, as stored and as served."""
+        return {"index": self.index, "code": self.code, "message": shorten(self.message)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one claimed run of a job ended; settling it is one guarded UPDATE.
+
+    `forward_age_s` is how many seconds ago its first forward began, None if it never did;
+    `retry_in_s` is the wait before the next run, for moves that go back to the queue.
+    """
+
+    id: UUID
+    epoch: int
+    move: Move
+    state: JobState
+    output: Blob | None = None
+    rows_succeeded: int = 0
+    rows_failed: int = 0
+    failures: tuple[RowFailure, ...] = ()
+    error: dict[str, Any] | None = None
+    forward_age_s: float | None = None
+    retry_in_s: float = 0.0
+    counts_attempt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """The result of a job as stored: the output block, or None, and the rows that failed."""
+
+    state: JobState
+    rows: int
+    output: Blob | None
+    failures: tuple[RowFailure, ...]
+    error: dict[str, Any] | None
+
+    def row_failures(self) -> tuple[RowFailure, ...]:
+        """Every row without an output; those of a job that ended as a whole share its error."""
+        if self.failures or self.state is JobState.SUCCEEDED:
+            return self.failures
+        error = self.error or {"code": self.state.value, "message": f"the job was {self.state.value}"}
+        return tuple(RowFailure(index, error["code"], error["message"]) for index in range(self.rows))
+
+
+def failed(id: UUID, epoch: int, *, code: str, message: str, rows: int) -> Outcome:
+    """The outcome of a job of which no row could succeed, for one common reason."""
+    return Outcome(
+        id=id,
+        epoch=epoch,
+        move=Move.FAIL,
+        state=JobState.FAILED,
+        rows_failed=rows,
+        error={"code": code, "message": shorten(message)},
+    )

@@ -1,0 +1,30 @@
+"""The weekly partitions of jobs, cut by the time in a UUIDv7, so that pruning is dropping a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+WEEK = timedelta(weeks=1)
+WEEKS_AHEAD = 3
+
+
+def statements(now: datetime, *, weeks: int = WEEKS_AHEAD) -> Iterator[str]:
+    """SQL that makes the partitions of this week and the next ones, unless they exist.
+
+    A week whose rows already lie in the default partition keeps them there.
+    """
+    monday = datetime(now.year, now.month, now.day, tzinfo=UTC) - timedelta(days=now.weekday())
+    for start in (monday + WEEK * week for week in range(weeks)):
+        yield f"""
+            DO $$ BEGIN
+                CREATE TABLE IF NOT EXISTS jobs_{start:%Y%m%d} PARTITION OF jobs
+                FOR VALUES FROM ('{lowest_id(start)}') TO ('{lowest_id(start + WEEK)}');
+            EXCEPTION WHEN check_violation THEN NULL;
+            END $$"""
+
+
+def lowest_id(moment: datetime) -> UUID:
+    """The bound below every UUIDv7 made at or after a moment."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -1,0 +1,96 @@
+"""What an operator sets: read from the environment here, and nowhere else."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shunter.storage.errors import SettingsError
+
+PREFIX = "SHUNTER_"
+
+DATABASE_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg2")
+REDIS_SCHEMES = ("redis", "rediss", "sentinel", "redis+socket")
+STORE_SCHEMES = ("file", "s3")
+
+MAX_JOB_ROWS = 10_000
+"""Rows in one job; a larger dataset is several jobs (`map`) or a scoring (`score`)."""
+
+MAX_JOB_BYTES = 64 * 2**20
+"""Encoded bytes of one job's rows; the block passes through memory whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where the services are; every field is the SHUNTER_ variable of the same name."""
+
+    database_url: str = ""
+    redis_url: str = ""
+    object_store: str = ""
+    models: str = ""
+    data: str = ""
+    api_url: str = ""
+    api_key: str = ""
+
+    def __post_init__(self) -> None:
+        _check_scheme("database_url", self.database_url, DATABASE_SCHEMES)
+        _check_scheme("redis_url", self.redis_url, REDIS_SCHEMES)
+        _check_scheme("object_store", self.object_store, STORE_SCHEMES)
+        _check_scheme("api_url", self.api_url, ("http", "https"))
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the SHUNTER_ variables; an unknown one warns, because platforms inject their own."""
+        variables = os.environ if environment is None else environment
+        known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
+        for name in variables:
+            if name.startswith(PREFIX) and name not in known:
+                _warn_unknown(name, known)
+        return cls(**{field: variables[name] for name, field in known.items() if variables.get(name)})
+
+    def require(self, *names: str) -> Settings:
+        """Return these settings, or raise SettingsError naming the variables that are missing."""
+        missing = [PREFIX + name.upper() for name in names if not getattr(self, name)]
+        if missing:
+            raise SettingsError(
+                f"{' and '.join(missing)} not set: run `shunter up` and then `eval $(shunter env)` "
+                "in this shell, or set them to your own services",
+                field=missing[0],
+            )
+        return self
+
+    @property
+    def models_directory(self) -> Path | None:
+        """Where the models are, if set."""
+        return Path(self.models).expanduser().absolute() if self.models else None
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, for child processes and other shells."""
+        return {PREFIX + f.name.upper(): getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
+
+
+def _check_scheme(field: str, url: str, schemes: tuple[str, ...]) -> None:
+    if url and urlsplit(url).scheme not in schemes:
+        raise SettingsError(
+            f"{PREFIX}{field.upper()} is {redact(url)!r}: its scheme must be one of {', '.join(schemes)}",
+            field=PREFIX + field.upper(),
+        )
+
+
+def redact(url: str) -> str:
+    """The URL without its password, for messages and logs."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return url.replace(f":{parts.password}@", ":***@", 1)
+
+
+def _warn_unknown(name: str, known: Mapping[str, str]) -> None:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    warnings.warn(f"{name} is no setting of Shunter and is ignored{hint}", stacklevel=3)

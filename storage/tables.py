@@ -1,0 +1,129 @@
+"""The tables, as SQLAlchemy knows them; a test holds them and the migrations together."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Enum,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+
+from shunter.storage.job import JobState
+
+metadata = MetaData()
+
+_TIME = TIMESTAMP(timezone=True)
+_STATE = Enum(*[state.value for state in JobState], name="job_state", metadata=metadata)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("tenant", Text, nullable=False, server_default="default"),
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", _STATE, nullable=False, server_default="queued"),
+    Column("priority", SmallInteger, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("rows_succeeded", Integer, nullable=False, server_default="0"),
+    Column("rows_failed", Integer, nullable=False, server_default="0"),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("deaths", SmallInteger, nullable=False, server_default="0"),
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("worker", Uuid),
+    Column("envelope", Uuid),
+    Column("created_at", _TIME, nullable=False, server_default=func.now()),
+    Column("enqueued_at", _TIME, nullable=False, server_default=func.now()),
+    Column("not_before", _TIME),
+    Column("deadline_at", _TIME),
+    Column("started_at", _TIME),
+    Column("forward_at", _TIME),
+    Column("finished_at", _TIME),
+    Column("redriven_from", Uuid),
+    Column("input_key", Text),
+    Column("output_key", Text),
+    Column("error", JSONB),
+    Column("row_errors", JSONB),
+    Column("metadata", JSONB),
+    Column("input", LargeBinary),
+    Column("output", LargeBinary),
+    PrimaryKeyConstraint("id", name="jobs_pkey"),
+    Index(
+        "jobs_queued",
+        "model",
+        "priority",
+        "enqueued_at",
+        postgresql_where=text("state = 'queued'"),
+    ),
+    Index("jobs_running", "worker", postgresql_where=text("state = 'running'")),
+    Index(
+        "jobs_deadline",
+        "deadline_at",
+        postgresql_where=text("state = 'queued' AND deadline_at IS NOT NULL"),
+    ),
+    postgresql_partition_by="RANGE (id)",
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("job_id", Uuid, nullable=False),
+    Column("body_digest", LargeBinary, nullable=False),
+    Column("created_at", _TIME, nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("tenant", "key", name="idempotency_keys_pkey"),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("config", JSONB, nullable=False),
+    Column("registered_at", _TIME, nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("name", "version", name="models_pkey"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("incarnation", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="ready"),
+    Column("beat", BigInteger, nullable=False, server_default="0"),
+    Column("beat_at", _TIME, nullable=False, server_default=func.now()),
+    Column("started_at", _TIME, nullable=False, server_default=func.now()),
+    Column("ended_at", _TIME),
+    Column("serves", JSONB, nullable=False),
+    Column("stats", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    PrimaryKeyConstraint("incarnation", name="workers_pkey"),
+    Index("workers_live", "beat_at", postgresql_where=text("ended_at IS NULL")),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("list_key", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", _TIME, nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("id", name="quarantine_pkey"),
+)

@@ -1,0 +1,146 @@
+"""Which workers there are, what they serve, and whether they still beat."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg2.extras import Json
+
+from shunter.storage.database import Database, fetch_all
+
+LEASE_S = 10.0
+"""A worker whose heartbeat has not moved for so long is dead; it beats several times within it."""
+
+BEAT_INTERVAL_S = 1.0
+
+FORGET_AFTER_S = 24 * 3600
+"""Ended workers are kept so long, so that people can see what became of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """One model version that a worker serves; `state` is idle, loading, ready or failed."""
+
+    model: str
+    version: int
+    state: str = "idle"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWorker:
+    """A hub that presents itself: an incarnation is one life of one process."""
+
+    incarnation: UUID
+    name: str
+    host: str
+    pid: int
+    device: str
+    serves: tuple[Serving, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A worker as the database knows it; `silent_s` seconds have passed since its last beat."""
+
+    incarnation: UUID
+    name: str
+    host: str
+    pid: int
+    device: str
+    state: str
+    started_at: datetime
+    silent_s: float
+    serves: tuple[Serving, ...]
+    stats: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def live(self) -> bool:
+        """Whether it beats."""
+        return self.state != "ended" and self.silent_s < LEASE_S
+
+    def serving(self, model: str, version: int) -> Serving | None:
+        """What it says of this model version, if it serves it."""
+        return next((s for s in self.serves if (s.model, s.version) == (model, version)), None)
+
+
+REGISTER = """
+INSERT INTO workers (incarnation, name, host, pid, device, serves)
+VALUES (%(incarnation)s, %(name)s, %(host)s, %(pid)s, %(device)s, %(serves)s)
+"""
+
+BEAT = """
+UPDATE workers SET beat = beat + 1, beat_at = now(), state = %(state)s, serves = %(serves)s, stats = %(stats)s
+WHERE incarnation = %(incarnation)s AND ended_at IS NULL RETURNING beat
+"""
+
+END = """
+UPDATE workers SET ended_at = now(), state = 'ended'
+WHERE incarnation = ANY(%(incarnations)s::uuid[]) AND ended_at IS NULL RETURNING incarnation
+"""
+
+BEATS = "SELECT incarnation, beat FROM workers WHERE ended_at IS NULL"
+
+PRESENT = """
+SELECT incarnation, name, host, pid, device, state, started_at, serves, stats,
+    extract(epoch FROM now() - beat_at)::float8 AS silent_s
+FROM workers WHERE ended_at IS NULL ORDER BY name, started_at
+"""
+
+FORGET = "DELETE FROM workers WHERE ended_at < now() - make_interval(secs => %(seconds)s)"
+
+
+class WorkerRegistry:
+    """The one reader and writer of the workers table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def register(self, worker: NewWorker) -> None:
+        """Make a new incarnation known."""
+        with self._database.transaction() as cursor:
+            cursor.execute(REGISTER, {**asdict(worker), "serves": _serves(worker.serves)})
+
+    def beat(
+        self, incarnation: UUID, *, state: str, serves: Sequence[Serving], stats: dict[str, Any]
+    ) -> bool:
+        """Say that a worker lives; False when it has been given up and must begin anew."""
+        names = {"incarnation": incarnation, "state": state, "serves": _serves(serves), "stats": Json(stats)}
+        with self._database.transaction() as cursor:
+            cursor.execute(BEAT, names)
+            return cursor.fetchone() is not None
+
+    def end(self, incarnations: Collection[UUID]) -> list[UUID]:
+        """Close these incarnations, whether they left or died; returns those that were still open."""
+        with self._database.transaction() as cursor:
+            cursor.execute(END, {"incarnations": list(incarnations)})
+            return [row[0] for row in cursor.fetchall()]
+
+    def beats(self) -> dict[UUID, int]:
+        """The heartbeat counter of every open incarnation; only its movement means anything."""
+        with self._database.transaction() as cursor:
+            cursor.execute(BEATS)
+            return dict(cursor.fetchall())
+
+    def present(self) -> list[Worker]:
+        """Every open incarnation, silent ones included."""
+        with self._database.transaction() as cursor:
+            cursor.execute(PRESENT)
+            return [_worker(row) for row in fetch_all(cursor)]
+
+    def forget(self) -> None:
+        """Remove those that ended long ago."""
+        with self._database.transaction() as cursor:
+            cursor.execute(FORGET, {"seconds": FORGET_AFTER_S})
+
+
+def _serves(serves: Sequence[Serving]) -> Json:
+    return Json([asdict(serving) for serving in serves])
+
+
+def _worker(row: dict[str, Any]) -> Worker:
+    return Worker(**{**row, "serves": tuple(Serving(**serving) for serving in row["serves"])})
