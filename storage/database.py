@@ -70,7 +70,7 @@ class Database:
         self._engine.dispose(close=False)
 
     def _outage(self, error: BaseException) -> DatabaseUnavailable:
-        return DatabaseUnavailable(f"Postgres at {redact(self.url)} does not answer: {str(error).strip()}")
+        return DatabaseUnavailable(f"Postgres at {redact(self.url)} does not answer: {_first_line(error)}")
 
 
 def create_engine(url: str, *, pool_size: int) -> Engine:
@@ -93,6 +93,10 @@ def create_engine(url: str, *, pool_size: int) -> Engine:
             "keepalives_idle": 30,
         },
     )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _survive_fork(database: Database) -> None:

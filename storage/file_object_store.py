@@ -140,7 +140,12 @@ def _make_directory(folder: Path) -> None:
     if folder.is_dir():
         return
     _make_directory(folder.parent)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        # Not `exist_ok`, which reports a folder made and pruned by others meanwhile as a file.
+        if folder.is_file():
+            raise
     parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(parent)

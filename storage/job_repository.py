@@ -29,8 +29,8 @@ Served = Collection[tuple[str, int]]
 """(model, version) pairs."""
 
 JOB_COLUMNS = """id, tenant, model, version, state, priority, rows, rows_succeeded, rows_failed, attempts,
-    deaths, epoch, worker, error, metadata, created_at, enqueued_at, not_before, deadline_at, started_at, forward_at,
-    finished_at, redriven_from"""
+    deaths, epoch, worker, error, metadata, created_at, enqueued_at, not_before, deadline_at, started_at,
+    forward_at, finished_at, redriven_from"""
 
 INSERT = """COPY jobs (id, tenant, model, version, priority, rows, deadline_at, enqueued_at, redriven_from,
     metadata, input_key, input) FROM STDIN (FORMAT binary)"""

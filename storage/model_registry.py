@@ -167,7 +167,7 @@ class ModelRegistry:
         for found in versions:
             if known.get((found.name, found.version), found.digest) != found.digest:
                 log.warning(
-                    "model %s version %d was registered with other files before: publish changes as a new version",
+                    "%s version %d was registered with other files before: publish changes as a new version",
                     found.name,
                     found.version,
                 )

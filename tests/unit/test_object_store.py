@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,20 @@ def test_empty_folders_go_with_their_last_object(tmp_path: Path) -> None:
     store.put("outputs/day/id/1", b"1")
     store.delete(["outputs/day/id/1"])
     assert [path.name for path in tmp_path.iterdir()] == [".incoming"]
+
+
+def test_a_folder_that_comes_and_goes_loses_no_object(tmp_path: Path) -> None:
+    store = FileObjectStore(tmp_path)
+
+    def put_and_delete(number: int) -> None:
+        for turn in range(300):
+            store.put(f"a/b/{number}", b"%d" % turn)
+            assert store.get(f"a/b/{number}") == b"%d" % turn
+            store.delete([f"a/b/{number}"])
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(put_and_delete, range(4)))
+    assert list(store.list("")) == []
 
 
 def test_what_killed_writers_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
