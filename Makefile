@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]' </dev/null
 	@touch $@
 
-demo: $(STAMP)  ## a trained model, a real batch run and a kill, on this machine
+demo: $(STAMP)  ## train a model, run real images through a fleet, check every result
 	@$(BIN)/shunter demo
 
 up: $(STAMP)  ## everything on one machine, until Ctrl-C

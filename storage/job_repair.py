@@ -34,6 +34,17 @@ FROM (
 ) AS lines
 """
 
+# A job that waits for its next run has no envelope: it gets one when it is due.
+WAKE = f"""
+WITH due AS (
+    SELECT id FROM jobs WHERE state = '{JobState.QUEUED}' AND not_before <= now()
+    ORDER BY not_before LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE jobs SET not_before = NULL, enqueued_at = now()
+FROM due WHERE jobs.id = due.id AND state = '{JobState.QUEUED}'
+RETURNING jobs.id, model, version, rows, priority, extract(epoch FROM now())::float8
+"""
+
 REQUEUE_LOST = f"""
 WITH lost AS (
     SELECT id FROM jobs
@@ -139,6 +150,11 @@ class JobRepair:
             cursor.execute(OLDEST_QUEUED)
             lines = cursor.fetchall()
         return {(model, Priority(priority)): oldest for model, priority, oldest in lines if oldest}, now
+
+    def wake(self, cursor: Cursor, *, limit: int = PAGE) -> list[Requeued]:
+        """Enqueue jobs whose wait for another run is over."""
+        cursor.execute(WAKE, {"limit": limit})
+        return [_requeued(*row) for row in cursor.fetchall()]
 
     def requeue_lost(
         self, cursor: Cursor, model: str, priority: Priority, *, before: datetime, limit: int = PAGE

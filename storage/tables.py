@@ -69,6 +69,11 @@ jobs = Table(
     ),
     Index("jobs_running", "worker", postgresql_where=text("state = 'running'")),
     Index(
+        "jobs_not_before",
+        "not_before",
+        postgresql_where=text("state = 'queued' AND not_before IS NOT NULL"),
+    ),
+    Index(
         "jobs_deadline",
         "deadline_at",
         postgresql_where=text("state = 'queued' AND deadline_at IS NOT NULL"),

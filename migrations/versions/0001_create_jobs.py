@@ -50,6 +50,7 @@ STATEMENTS = (
     "CREATE INDEX jobs_queued ON jobs (model, priority, enqueued_at) WHERE state = 'queued'",
     "CREATE INDEX jobs_running ON jobs (worker) WHERE state = 'running'",
     "CREATE INDEX jobs_deadline ON jobs (deadline_at) WHERE state = 'queued' AND deadline_at IS NOT NULL",
+    "CREATE INDEX jobs_not_before ON jobs (not_before) WHERE state = 'queued' AND not_before IS NOT NULL",
     # Ids that are not UUIDv7, and those of a week that has no partition yet.
     "CREATE TABLE jobs_default PARTITION OF jobs DEFAULT",
     """

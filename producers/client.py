@@ -1,0 +1,250 @@
+"""The Python way in: submit rows, wait, take the outputs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, Literal, Self, TypeVar
+from uuid import UUID
+
+from shunter.producers.backend import Backend, Watch
+from shunter.producers.handles import Item, Job, open_handle
+from shunter.producers.mapping import DEFAULT_WINDOW, MappedRows, OnRowFailure
+from shunter.producers.rows import each_row
+from shunter.producers.submission import Options
+from shunter.storage.errors import InvalidInput, SettingsError, WaitTimeout
+from shunter.storage.ids import parse_item_id
+from shunter.storage.settings import Settings, redact
+
+Handle = TypeVar("Handle", Job, Item, Job | Item)
+
+PriorityName = Literal["interactive", "standard", "bulk"]
+
+
+class Client:
+    """Submits rows to the fleet and fetches their outputs; safe for threads, and after a fork.
+
+    Args:
+        url: the HTTP API to go through, such as `http://localhost:8000`. Without it, the client talks to
+            Postgres, Redis and the object store that the SHUNTER_ variables name (`shunter env` prints
+            them), or to SHUNTER_API_URL if only that is set.
+        api_key: the key that the API asks for; SHUNTER_API_KEY if left out.
+        settings: used in place of the environment.
+
+    Example:
+        >>> with Client() as client:
+        ...     client.submit("sentiment", ["fine", "awful"]).outputs()
+        ['positive', 'negative']
+    """
+
+    def __init__(
+        self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None
+    ) -> None:
+        self._open, self._where = _opener(url, api_key, settings or Settings.from_environment())
+        self._lock = threading.Lock()
+        self._opened: Backend | None = None
+        self._closed = False
+        _begin_anew_after_fork(self)
+
+    def submit(
+        self,
+        model: str,
+        rows: object,
+        *,
+        version: int | None = None,
+        priority: PriorityName = "standard",
+        deadline_s: float | None = None,
+        idempotency_key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Submit rows as one job; when this returns, they are stored and will be run.
+
+        Args:
+            model: the name of a registered model.
+            rows: a list of rows, each a JSON value, bytes, an array or a tensor; a DataFrame or Arrow table
+                gives one dict per row.
+            version: the model version; the highest registered one if left out.
+            priority: "interactive", "standard" or "bulk".
+            deadline_s: seconds from now by which it must have finished; it expires otherwise.
+            idempotency_key: a second submit under the same key returns the first one's job.
+            metadata: a JSON object kept with the job.
+
+        Raises:
+            InvalidInput: the rows or options cannot be accepted (EmptyRows, TooLarge, UnknownModel).
+            IdempotencyConflict: the key was used for something else.
+            Unavailable: try again later, with an idempotency key if it must not be accepted twice.
+        """
+        options = Options(
+            version=version,
+            priority=priority,
+            deadline_s=deadline_s,
+            idempotency_key=idempotency_key,
+            metadata=metadata,
+        )
+        return Job(self, self.backend.submit(model, rows, options).id)
+
+    def submit_many(
+        self,
+        model: str,
+        rows: object,
+        *,
+        version: int | None = None,
+        priority: PriorityName = "standard",
+        deadline_s: float | None = None,
+        idempotency_key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[Item]:
+        """Submit many independent rows, each with an id and an end of its own; takes generators too.
+
+        The rows share jobs, up to 256 to one, which a fleet takes far faster than a job for each.
+        The arguments are those of `submit`, but for `idempotency_key`, which must be None.
+        """
+        options = Options(
+            version=version,
+            priority=priority,
+            deadline_s=deadline_s,
+            idempotency_key=idempotency_key,
+            metadata=metadata,
+        )
+        options.refuse_key("submit_many")
+        accepted = self.backend.submit_many(model, rows, options)
+        return [Item(self, job.id, index) for job in accepted for index in range(job.rows)]
+
+    def map(
+        self,
+        model: str,
+        rows: object,
+        *,
+        window: int = DEFAULT_WINDOW,
+        errors: OnRowFailure = "raise",
+        version: int | None = None,
+        priority: PriorityName = "standard",
+        deadline_s: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Iterator[object]:
+        """Run a model over any number of rows; yields the outputs in order, in bounded memory.
+
+        Nothing is submitted before the first output is asked for. Closing the iterator, or an error,
+        cancels what is still under way.
+
+        Args:
+            window: rows under way at once.
+            errors: "raise" raises RowsFailed or JobFailed at the first failed row; "return" yields
+                a RowFailure, whose index counts all rows, in its place.
+        """
+        options = Options(version=version, priority=priority, deadline_s=deadline_s, metadata=metadata)
+        source, backend = each_row(rows), self.backend
+        mapped = MappedRows(
+            backend, lambda burst: backend.submit_many(model, burst, options), window=window, errors=errors
+        )
+        return mapped.run(source)
+
+    def job(self, id: str | UUID) -> Job | Item:
+        """The handle of a job or an item by its id; asks nobody yet. InvalidInput if it is no id."""
+        return open_handle(self, *parse_item_id(str(id)))
+
+    def jobs(self, ids: Iterable[str | UUID]) -> list[Job | Item]:
+        """The handles of several ids, in their order."""
+        return [self.job(id) for id in ids]
+
+    def as_completed(
+        self, handles: Iterable[Handle], timeout: float | None = None
+    ) -> Generator[Handle, None, None]:
+        """Yield each handle when it has ended, well or not, in the order of their ends.
+
+        Raises:
+            WaitTimeout: some had not ended `timeout` seconds after the first was asked for.
+        """
+        waiting: dict[UUID, list[Handle]] = {}
+        for handle in handles:
+            waiting.setdefault(handle.job_id, []).append(handle)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        watch = self.backend.watch()
+        try:
+            watch.add(waiting)
+            while waiting:
+                for id in _next_before(watch, deadline, left=len(waiting)):
+                    yield from waiting.pop(id)
+        finally:
+            watch.close()
+
+    def close(self) -> None:
+        """Close its connections; its handles cannot be used any more."""
+        with self._lock:
+            backend, self._opened, self._closed = self._opened, None, True
+        if backend is not None:
+            backend.close()
+
+    @property
+    def backend(self) -> Backend:
+        """What the handles work with: connected when first used, anew in each process."""
+        with self._lock:
+            if self._closed:
+                raise InvalidInput(f"{self!r} is closed: make a new Client")
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self._where!r})"
+
+    def forget(self) -> None:
+        """Drop what belongs to the parent of a fork, without closing it."""
+        self._lock = threading.Lock()
+        self._opened = None
+
+
+def _opener(url: str | None, api_key: str | None, settings: Settings) -> tuple[Callable[[], Backend], str]:
+    """How to connect, and where to."""
+    if url is None and settings.api_url and not settings.database_url:
+        url = settings.api_url
+    if url is not None:
+        if not url.startswith(("http://", "https://")):
+            raise SettingsError(
+                f"{redact(url)!r} is no URL of an HTTP API: give http://host:port, or nothing at all, to use "
+                "what SHUNTER_DATABASE_URL and SHUNTER_REDIS_URL name",
+                field="url",
+            )
+        return lambda: _open_http(url, api_key or settings.api_key), redact(url)
+    settings.require("database_url", "redis_url", "object_store")
+    return lambda: _open_direct(settings), redact(settings.database_url)
+
+
+def _open_http(url: str, api_key: str) -> Backend:
+    from shunter.producers.http import HttpBackend  # noqa: PLC0415 - either backend is slow to import
+
+    return HttpBackend(url, api_key=api_key)
+
+
+def _open_direct(settings: Settings) -> Backend:
+    from shunter.producers.direct import DirectBackend  # noqa: PLC0415 - either backend is slow to import
+
+    return DirectBackend(settings)
+
+
+def _begin_anew_after_fork(client: Client) -> None:
+    reference = weakref.ref(client)
+
+    def in_child() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.forget()
+
+    os.register_at_fork(after_in_child=in_child)
+
+
+def _next_before(watch: Watch, deadline: float | None, *, left: int) -> Iterable[UUID]:
+    timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+    finished = watch.next(timeout)
+    if not finished:
+        raise WaitTimeout(f"{left} jobs have not finished in time: they go on, wait again")
+    return finished

@@ -1,0 +1,145 @@
+"""Jobs straight from Postgres, Redis and the object store: behind the Python client and the HTTP API."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
+from uuid import UUID
+
+import psycopg2
+
+from shunter.producers.cache import FinishedCache
+from shunter.producers.outputs import JobResults
+from shunter.producers.publisher import Publisher
+from shunter.producers.status import JobStatus, job_status
+from shunter.producers.submission import Accepted, Options
+from shunter.producers.submit import Submitter
+from shunter.producers.waiting import Waiting, explain_waiting
+from shunter.producers.watcher import Watcher, WatcherWatch
+from shunter.storage.database import Database
+from shunter.storage.errors import DatabaseUnavailable, NotFinished, PayloadError, UnknownJob
+from shunter.storage.job import Job, JobState
+from shunter.storage.job_repository import JobRepository
+from shunter.storage.model_registry import ModelRegistry
+from shunter.storage.object_store import open_object_store
+from shunter.storage.outcome import StoredResult
+from shunter.storage.payload import decode_rows
+from shunter.storage.results import load_block
+from shunter.storage.settings import Settings
+from shunter.storage.worker_registry import WorkerRegistry
+
+RESULTS_BYTES = 64 * 2**20
+"""Encoded bytes of results kept, so that the items of one job are loaded and decoded once."""
+
+NO_JOB = UUID(int=0)
+
+STATUSES = 4096
+"""Statuses of finished jobs kept, for the same reason."""
+
+
+class DirectBackend:
+    """Satisfies Backend with the services that the settings name; connects when first used."""
+
+    def __init__(self, settings: Settings) -> None:
+        settings.require("database_url", "redis_url", "object_store")
+        self.database = Database(settings.database_url)
+        self.repository = JobRepository(self.database)
+        self.registry = ModelRegistry(self.database)
+        self.workers = WorkerRegistry(self.database)
+        self.watcher = Watcher(self.repository.states)
+        self._store = open_object_store(settings.object_store)
+        self._publisher = Publisher(settings.redis_url)
+        self._submitter = Submitter(
+            repository=self.repository, registry=self.registry, store=self._store, publisher=self._publisher
+        )
+        self._results: FinishedCache[JobResults] = FinishedCache(RESULTS_BYTES, size=attrgetter("size"))
+        self._statuses: FinishedCache[JobStatus] = FinishedCache(STATUSES)
+
+    def submit(self, model: str, rows: object, options: Options) -> Accepted:
+        return self._submitter.submit(model, rows, options)
+
+    def submit_many(self, model: str, rows: object, options: Options) -> Sequence[Accepted]:
+        return self._submitter.submit_many(model, rows, options)
+
+    def status(self, id: UUID) -> JobStatus:
+        known = self._statuses.get(id)
+        return known if known is not None else self._status(self.repository.get(id))
+
+    def ended(self, id: UUID) -> bool:
+        return self._statuses.get(id) is not None or self._results.get(id) is not None
+
+    def watch(self) -> WatcherWatch:
+        return WatcherWatch(self.watcher)
+
+    def results(self, id: UUID) -> JobResults:
+        known = self._results.get(id)
+        if known is None:
+            known = self.results_of([id]).get(id)
+            if known is None:
+                raise UnknownJob(id)
+            self._results.put(id, known)
+        return known
+
+    def results_of(self, ids: Collection[UUID]) -> Mapping[UUID, JobResults]:
+        return {id: self._read(id, stored) for id, stored in self.repository.results(ids).items()}
+
+    def cancel(self, id: UUID) -> JobStatus:
+        return self._status(self.repository.cancel(id))
+
+    def statuses(self, ids: Collection[UUID]) -> Sequence[JobStatus]:
+        """Those of these jobs that exist; the place in line of queued ones is not counted."""
+        return self._without_place(list(self.repository.get_many(ids).values()))
+
+    def find(
+        self, *, state: JobState | None, model: str | None, before: UUID | None, limit: int
+    ) -> Sequence[JobStatus]:
+        """The newest jobs first; their place in line is not counted."""
+        return self._without_place(self.repository.find(state=state, model=model, before=before, limit=limit))
+
+    def check_database(self) -> None:
+        """Raise DatabaseUnavailable unless Postgres answers and holds our tables."""
+        try:
+            self.repository.states([NO_JOB])
+        except psycopg2.errors.UndefinedTable as error:
+            raise DatabaseUnavailable(
+                "the database has no tables of Shunter: run `shunter migrate`"
+            ) from error
+
+    def check_queue(self) -> None:
+        """Raise QueueUnavailable unless Redis answers."""
+        self._publisher.check()
+
+    def close(self) -> None:
+        self.watcher.close()
+        self._publisher.close()
+        self.database.close()
+
+    def _status(self, job: Job) -> JobStatus:
+        if job.state is JobState.QUEUED:
+            return job_status(job, self._explain(job))
+        status = job_status(job)
+        if status.done:
+            self._statuses.put(job.id, status)
+        return status
+
+    def _without_place(self, jobs: Sequence[Job]) -> Sequence[JobStatus]:
+        queued = any(job.state is JobState.QUEUED for job in jobs)
+        workers, now = self.workers.present() if queued else (), datetime.now(UTC)
+        return [
+            job_status(job, explain_waiting(job, workers=workers, rows_ahead=None, now=now)) for job in jobs
+        ]
+
+    def _explain(self, job: Job) -> Waiting | None:
+        workers, ahead = self.workers.present(), self.repository.rows_ahead(job)
+        return explain_waiting(job, workers=workers, rows_ahead=ahead, now=datetime.now(UTC))
+
+    def _read(self, id: UUID, stored: StoredResult) -> JobResults:
+        if not stored.state.terminal:
+            raise NotFinished(id, stored.state)
+        block = b"" if stored.output is None else load_block(self._store, stored.output)
+        outputs = decode_rows(block) if block else [None] * stored.rows
+        if len(outputs) != stored.rows:
+            raise PayloadError(f"job {id} has {stored.rows} rows, and its output block {len(outputs)}")
+        failures = stored.row_failures()
+        return JobResults(id=str(id), state=stored.state, outputs=outputs, failures=failures, size=len(block))

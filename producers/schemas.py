@@ -1,0 +1,191 @@
+"""The shapes of the HTTP API's bodies, checked for requests and documented for answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from shunter.producers.submission import MAX_DEADLINE_S, MAX_VERSION
+from shunter.storage.job import JobState
+from shunter.storage.settings import MAX_JOB_ROWS
+
+PriorityName = Literal["interactive", "standard", "bulk"]
+
+Rows = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {},
+            "minItems": 1,
+            "maxItems": MAX_JOB_ROWS,
+            "description": 'One JSON value per row; bytes are {"$bytes": "<base64>"}.',
+        }
+    ),
+]
+"""Whether these are rows is for the submission to check: it knows the remedy."""
+
+
+class JobRequest(BaseModel):
+    """Rows to run through a model, as one job."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str = Field(min_length=1, max_length=255, description="The name of a registered model.")
+    inputs: Rows
+    version: int | None = Field(None, ge=1, le=MAX_VERSION, description="The highest one if left out.")
+    priority: PriorityName = "standard"
+    deadline_s: float | None = Field(
+        None, gt=0, le=MAX_DEADLINE_S, description="Seconds from now by which it must have finished."
+    )
+    metadata: dict[str, Any] | None = Field(None, description="Kept with the job, up to 16 KiB.")
+
+
+class RowCountsDocument(BaseModel):
+    """How many rows there are, and how many have ended either way."""
+
+    total: int
+    succeeded: int
+    failed: int
+
+
+class WaitingDocument(BaseModel):
+    """What a queued job waits for."""
+
+    code: str
+    message: str
+
+
+class ErrorDocument(BaseModel):
+    """Why a job failed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+    message: str
+
+
+class JobDocument(BaseModel):
+    """Where a job or an item stands."""
+
+    id: str
+    model: str
+    version: int
+    state: JobState
+    priority: PriorityName
+    rows: RowCountsDocument
+    attempts: int
+    waiting: WaitingDocument | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: ErrorDocument | None
+    metadata: dict[str, Any] | None
+    links: dict[str, str]
+
+
+class JobsDocument(BaseModel):
+    """Some jobs, the newest first; `next_cursor` is null on the last page."""
+
+    jobs: list[JobDocument]
+    next_cursor: str | None
+
+
+class RowErrorDocument(BaseModel):
+    """A row without an output."""
+
+    index: int
+    code: str
+    message: str
+
+
+class ResultsDocument(BaseModel):
+    """The outputs in row order; a null is a failure only if `errors` names its index."""
+
+    id: str
+    outputs: list[Any]
+    errors: list[RowErrorDocument]
+
+
+class ModelVersionDocument(BaseModel):
+    """One registered version of a model."""
+
+    version: int
+    digest: str
+    batching: dict[str, Any]
+    signature: dict[str, Any]
+
+
+class ModelDocument(BaseModel):
+    """A model; `version` is what a job gets that names none."""
+
+    name: str
+    version: int
+    versions: list[ModelVersionDocument]
+
+
+class ModelsDocument(BaseModel):
+    """Every registered model."""
+
+    models: list[ModelDocument]
+
+
+class ServingDocument(BaseModel):
+    """A model version that a worker serves."""
+
+    model: str
+    version: int
+    state: str
+    error: str | None
+
+
+class WorkerDocument(BaseModel):
+    """A worker that has not ended; `live` says whether it still beats."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    device: str
+    state: str
+    live: bool
+    silent_s: float
+    started_at: datetime
+    serves: list[ServingDocument]
+    stats: dict[str, Any]
+
+
+class WorkersDocument(BaseModel):
+    """The workers of the fleet."""
+
+    workers: list[WorkerDocument]
+
+
+class HealthDocument(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class ReadyDocument(BaseModel):
+    """Whether the services answer; without Redis jobs are still accepted, and run later."""
+
+    status: Literal["ok"]
+    postgres: str
+    redis: str
+
+
+class Problem(BaseModel):
+    """An error, after RFC 9457; `code` is stable."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    field: str | None = None
+    errors: list[dict[str, Any]] | None = None

@@ -1,0 +1,103 @@
+"""What is asked of a submission, checked when it is made, and what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from shunter.storage.errors import InvalidInput, TooLarge
+from shunter.storage.job import DEFAULT_TENANT, Priority
+
+MAX_METADATA_BYTES = 16 * 1024
+MAX_KEY_CHARS = 255
+MAX_DEADLINE_S = 366 * 24 * 3600
+MAX_VERSION = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a job is to be run, checked at construction; the same for every row of one submission."""
+
+    version: int | None = None
+    priority: str = Priority.STANDARD.label
+    deadline_s: float | None = None
+    idempotency_key: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    tenant: str = DEFAULT_TENANT
+
+    def __post_init__(self) -> None:
+        if self.priority not in {priority.label for priority in Priority}:
+            allowed = ", ".join(priority.label for priority in Priority)
+            raise InvalidInput(
+                f"priority is {self.priority!r}: it must be one of {allowed}", field="priority"
+            )
+        _check_version(self.version)
+        _check_deadline(self.deadline_s)
+        _check_key(self.idempotency_key)
+        _check_metadata(self.metadata)
+
+    def refuse_key(self, method: str) -> None:
+        """Raise InvalidInput if there is an idempotency key: it names one job, and `method` makes several."""
+        if self.idempotency_key is not None:
+            raise InvalidInput(
+                f"{method} takes no idempotency_key: give one to each submit", field="idempotency_key"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job that is durable; `existed` says that its idempotency key had been used for it before."""
+
+    id: UUID
+    model: str
+    version: int
+    rows: int
+    existed: bool = False
+
+
+def _check_version(version: object) -> None:
+    if version is None:
+        return
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= MAX_VERSION:
+        raise InvalidInput(f"version is {version!r}: versions are positive integers", field="version")
+
+
+def _check_deadline(deadline_s: object) -> None:
+    if deadline_s is None:
+        return
+    number = isinstance(deadline_s, int | float) and not isinstance(deadline_s, bool)
+    if not number or not 0 < deadline_s <= MAX_DEADLINE_S:  # type: ignore[operator]
+        raise InvalidInput(
+            f"deadline_s is {deadline_s!r}: it must be a number of seconds above 0, up to {MAX_DEADLINE_S}",
+            field="deadline_s",
+        )
+
+
+def _check_key(key: object) -> None:
+    if key is None:
+        return
+    if not isinstance(key, str) or not (0 < len(key) <= MAX_KEY_CHARS and key.isprintable()):
+        raise InvalidInput(
+            f"idempotency key {key!r:.60} is refused: use 1 to {MAX_KEY_CHARS} printable characters",
+            field="idempotency_key",
+        )
+
+
+def _check_metadata(metadata: Mapping[str, Any] | None) -> None:
+    if metadata is None:
+        return
+    try:
+        text = orjson.dumps(dict(metadata))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"metadata is not a JSON object: {error}", field="metadata") from error
+    if b"\\u0000" in text:
+        raise InvalidInput("metadata holds a NUL character, which Postgres cannot store", field="metadata")
+    if len(text) > MAX_METADATA_BYTES:
+        raise TooLarge(
+            f"metadata takes {len(text)} bytes, more than {MAX_METADATA_BYTES}: keep it in your own store",
+            field="metadata",
+        )

@@ -1,0 +1,220 @@
+"""The write path: check the rows, store the job, then push its envelope. There is no other."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import orjson
+import psycopg2
+
+from shunter.producers.rows import as_rows, packed_rows
+from shunter.producers.submission import Accepted, Options
+from shunter.storage.envelope import Due, Envelope, pack
+from shunter.storage.errors import (
+    DatabaseUnavailable,
+    InvalidInput,
+    QueueUnavailable,
+    ShunterError,
+    TooLarge,
+)
+from shunter.storage.ids import new_id, new_ids
+from shunter.storage.job import NewJob, Priority
+from shunter.storage.job_repository import JobRepository
+from shunter.storage.model_registry import ModelRegistry, RegisteredModel
+from shunter.storage.object_store import ObjectStore
+from shunter.storage.payload import encode_rows
+from shunter.storage.results import input_key, store_block
+from shunter.storage.settings import MAX_JOB_BYTES, MAX_JOB_ROWS
+
+__all__ = ["Accepted", "Options", "SharedCommits", "Submitter", "as_rows", "body_digest", "packed_rows"]
+
+log = logging.getLogger(__name__)
+
+
+class Publishes(Protocol):
+    """What pushes envelopes."""
+
+    def publish(self, envelopes: Iterable[Envelope]) -> None:
+        """Push them, or raise QueueUnavailable."""
+
+
+class Submitter:
+    """Takes rows in: when a call returns, they are committed in Postgres."""
+
+    def __init__(
+        self, *, repository: JobRepository, registry: ModelRegistry, store: ObjectStore, publisher: Publishes
+    ) -> None:
+        self._registry = registry
+        self._repository = repository
+        self._store = store
+        self._publisher = publisher
+        self._commits = SharedCommits(repository)
+
+    def submit(self, model: str, rows: object, options: Options | None = None) -> Accepted:
+        """Accept one job. Raises InvalidInput and its kin, IdempotencyConflict, or Unavailable."""
+        options = options or Options()
+        values = as_rows(rows)
+        if len(values) > MAX_JOB_ROWS:
+            raise TooLarge(
+                f"{len(values)} rows are more than one job holds ({MAX_JOB_ROWS}): "
+                "use map, or score for a dataset",
+                field="inputs",
+            )
+        registered = self._check(model, values, options)
+        block = _encode(values)
+        id = new_id()
+        job = self._new_job(id, registered, rows=len(values), block=block, options=options)
+        if options.idempotency_key is not None:
+            digest = body_digest(model, options, block)
+            return self._submit_once(job, options.idempotency_key, digest)
+        self._publish([job], self._commits.insert(job))
+        return Accepted(id, job.model, job.version, job.rows)
+
+    def submit_many(self, model: str, rows: object, options: Options | None = None) -> list[Accepted]:
+        """Accept many rows at once, packed into jobs in their order; all or none is accepted."""
+        options = options or Options()
+        options.refuse_key("submit_many")
+        values = as_rows(rows)
+        registered = self._check(model, values, options)
+        size = packed_rows(len(values), registered.config.batching.max_rows)
+        chunks = [values[start : start + size] for start in range(0, len(values), size)]
+        jobs = [
+            self._new_job(id, registered, rows=len(chunk), block=_encode(chunk), options=options)
+            for id, chunk in zip(new_ids(len(chunks)), chunks, strict=True)
+        ]
+        self._publish(jobs, self._commits.insert_all(jobs))
+        return [Accepted(job.id, job.model, job.version, job.rows) for job in jobs]
+
+    def _submit_once(self, job: NewJob, key: str, digest: bytes) -> Accepted:
+        id, enqueued_at = self._repository.insert_once(job, key=key, body_digest=digest)
+        if enqueued_at is not None:
+            self._publish([job], enqueued_at)
+        return Accepted(id, job.model, job.version, job.rows, existed=enqueued_at is None)
+
+    def _check(self, model: object, values: Sequence[object], options: Options) -> RegisteredModel:
+        if not isinstance(model, str) or not model.isprintable() or not model:
+            raise InvalidInput(f"model is {model!r}: give the name of a model", field="model")
+        registered = self._registry.get(model, options.version)
+        registered.config.signature.check_rows(values)
+        return registered
+
+    def _new_job(
+        self, id: UUID, model: RegisteredModel, *, rows: int, block: bytes, options: Options
+    ) -> NewJob:
+        blob = store_block(self._store, block, key=input_key(id))
+        return NewJob(
+            id=id,
+            tenant=options.tenant,
+            model=model.name,
+            version=model.version,
+            rows=rows,
+            priority=Priority.from_label(options.priority),
+            deadline_s=options.deadline_s,
+            metadata=None if options.metadata is None else dict(options.metadata),
+            input=blob.inline,
+            input_key=blob.key,
+        )
+
+    def _publish(self, jobs: Sequence[NewJob], enqueued_at: datetime) -> None:
+        due = [Due(job.id, job.model, job.version, job.rows, job.priority) for job in jobs]
+        try:
+            self._publisher.publish(pack(due, enqueued_at.timestamp()))
+        except QueueUnavailable as error:
+            # The rows are committed: the relay will push what is missing once Redis is back.
+            log.warning("%d jobs are stored and will be dispatched later: %s", len(jobs), error)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    job: NewJob
+    enqueued_at: datetime | None = None
+    error: Exception | None = None
+    done: bool = field(default=False)
+
+
+class SharedCommits:
+    """Lets concurrent submits of one process share a commit; a lone call never waits for another."""
+
+    def __init__(self, repository: JobRepository) -> None:
+        self._repository = repository
+        self._turn = threading.Lock()
+        self._queue_lock = threading.Lock()
+        self._waiting: list[_Waiting] = []
+
+    def insert(self, job: NewJob) -> datetime:
+        """Commit one job, together with those that came while the last commit was under way."""
+        mine = _Waiting(job)
+        with self._queue_lock:
+            self._waiting.append(mine)
+        with self._turn:
+            if not mine.done:
+                self._commit_waiting()
+        if mine.error is not None:
+            raise mine.error
+        assert mine.enqueued_at is not None
+        return mine.enqueued_at
+
+    def insert_all(self, jobs: Sequence[NewJob]) -> datetime:
+        """Commit these jobs, all or none."""
+        try:
+            return self._repository.insert(jobs)
+        except DatabaseUnavailable:
+            # The reply to the commit may be what was lost: the rows tell.
+            found = self._repository.get_many([job.id for job in jobs])
+            if len(found) != len(jobs):
+                raise
+            return found[jobs[0].id].enqueued_at
+
+    def _commit_waiting(self) -> None:
+        with self._queue_lock:
+            batch, self._waiting = self._waiting, []
+        try:
+            self._commit(batch)
+        except psycopg2.DataError:
+            # One of them holds what Postgres refuses: only that one may fail.
+            for entry in batch:
+                self._commit_alone(entry)
+
+    def _commit_alone(self, entry: _Waiting) -> None:
+        try:
+            self._commit([entry])
+        except psycopg2.DataError as error:
+            entry.error = InvalidInput(f"Postgres refuses the job: {error}")
+            entry.done = True
+
+    def _commit(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            enqueued_at = self.insert_all([entry.job for entry in batch])
+        except ShunterError as error:
+            for entry in batch:
+                entry.error = error
+        else:
+            for entry in batch:
+                entry.enqueued_at = enqueued_at
+        for entry in batch:
+            entry.done = True
+
+
+def _encode(rows: Sequence[object]) -> bytes:
+    block = encode_rows(rows)
+    if len(block) > MAX_JOB_BYTES:
+        raise TooLarge(
+            f"{len(rows)} rows take {len(block)} bytes, more than one job holds ({MAX_JOB_BYTES}): "
+            "use map, or score for a dataset",
+            field="inputs",
+        )
+    return block
+
+
+def body_digest(model: str, options: Options, block: bytes) -> bytes:
+    """What makes two submissions the same: the model, the options and the rows, as they were asked for."""
+    metadata = None if options.metadata is None else dict(options.metadata)
+    asked = [model, options.version, options.priority, options.deadline_s, metadata]
+    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS) + block).digest()

@@ -1,0 +1,72 @@
+"""Why a queued job has not begun, in words: decided here, from what others have read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from shunter.storage.job import Job, JobState
+
+if TYPE_CHECKING:
+    from shunter.storage.worker_registry import Worker  # it loads SQLAlchemy, and `import shunter` must not
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a queued job waits for: a stable code for programs, a message for people."""
+
+    code: str
+    message: str
+
+    def document(self) -> dict[str, str]:
+        """The JSON form."""
+        return {"code": self.code, "message": self.message}
+
+
+def explain_waiting(
+    job: Job, *, workers: Sequence[Worker], rows_ahead: int | None, now: datetime
+) -> Waiting | None:
+    """What a job waits for; None unless it is queued. `rows_ahead` is None where nobody counted."""
+    if job.state is not JobState.QUEUED:
+        return None
+    if job.not_before is not None and job.not_before > now:
+        return _backing_off(job, job.not_before)
+    return _unserved(job, workers) or _in_line(rows_ahead)
+
+
+def _backing_off(job: Job, until: datetime) -> Waiting:
+    tries = "1 attempt" if job.attempts == 1 else f"{job.attempts} attempts"
+    return Waiting(
+        "backing_off", f"it is tried again at {until.isoformat(timespec='seconds')}, after {tries}"
+    )
+
+
+def _unserved(job: Job, workers: Sequence[Worker]) -> Waiting | None:
+    """Set when no live worker can run the job's version."""
+    said = [worker.serving(job.model, job.version) for worker in workers if worker.live]
+    serves = [serving for serving in said if serving is not None]
+    version = f"{job.model} version {job.version}"
+    if not serves:
+        return Waiting(
+            "no_worker",
+            f"no live worker serves {version}: start one with `shunter worker --models {job.model}`, "
+            "or submit to a version that is served (`shunter workers` lists them)",
+        )
+    if any(serving.state != "failed" for serving in serves):
+        return None
+    error = next((serving.error for serving in serves if serving.error), "it gave no reason")
+    return Waiting(
+        "model_load_failed",
+        f"{version} could not be loaded: {error}; mend the model and publish a new version",
+    )
+
+
+def _in_line(rows_ahead: int | None) -> Waiting:
+    if rows_ahead is None:
+        return Waiting("in_line", "it waits in line for a worker")
+    if rows_ahead == 0:
+        return Waiting("in_line", "it is next in line for a worker")
+    rows = "1 row is" if rows_ahead == 1 else f"{rows_ahead} rows are"
+    return Waiting("in_line", f"{rows} ahead of it")

@@ -1,0 +1,129 @@
+"""kill -9 in the middle of a batch, and cancelling there: jobs end once, with the right outputs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+
+from shunter import Client
+from shunter.local import LocalFleet
+from shunter.storage.database import Database
+from shunter.storage.job import Job
+from shunter.storage.job_repository import JobRepository
+from tests.acceptance.fleet import DOUBLE, running_fleet, write_model
+from tests.acceptance.gated import Gate
+from tests.waiting import wait_until
+
+SUICIDAL = """
+import os
+
+class Model:
+    def forward(self, rows):
+        if "die" in rows:
+            os.kill(os.getpid(), 9)
+        return rows
+"""
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, gate: Gate) -> Iterator[LocalFleet]:
+    models = tmp_path / "models"
+    gate.publish(models, "gated", toml="[batching]\nmax_rows = 8")
+    write_model(models, "double", DOUBLE)
+    write_model(models, "suicidal", SUICIDAL)
+    with running_fleet(tmp_path, models) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def client(fleet: LocalFleet) -> Iterator[Client]:
+    with Client(settings=fleet.settings) as client:
+        yield client
+
+
+def stored(fleet: LocalFleet, id: str) -> Job:
+    """A job's row."""
+    database = Database(fleet.settings.database_url)
+    try:
+        return JobRepository(database).get(UUID(id))
+    finally:
+        database.close()
+
+
+def test_killing_the_engine_in_mid_batch_loses_nothing(client: Client, fleet: LocalFleet, gate: Gate) -> None:
+    jobs = [client.submit("gated", [n, 10 * n]) for n in range(20)]
+    engine = gate.wait_for_batch()
+    hub = psutil.Process(engine).ppid()
+    os.kill(engine, signal.SIGKILL)
+    gate.open()
+    assert [job.outputs() for job in jobs] == [[n + 1, 10 * n + 1] for n in range(20)]
+    assert psutil.pid_exists(hub)
+    rows = [stored(fleet, job.id) for job in jobs]
+    assert {row.epoch for row in rows} == {1}
+    assert max(row.deaths for row in rows) == 1
+    assert {row.attempts for row in rows} == {0}
+
+
+def test_killing_the_hub_leaves_no_engine_and_another_finishes(
+    client: Client, fleet: LocalFleet, gate: Gate
+) -> None:
+    jobs = [client.submit("gated", [n]) for n in range(30)]
+    engine = gate.wait_for_batch()
+    os.kill(psutil.Process(engine).ppid(), signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(engine), timeout_s=5)
+    gate.open()
+    for job in jobs:
+        job.wait(timeout=30)
+    assert [job.outputs() for job in jobs] == [[n + 1] for n in range(30)]
+    assert {stored(fleet, job.id).deaths for job in jobs} == {0}
+
+
+def test_a_job_that_kills_its_engine_fails_alone(client: Client, fleet: LocalFleet) -> None:
+    killer = client.submit("suicidal", ["die"])
+    others = [client.submit("suicidal", [n]) for n in range(20)]
+    assert [job.outputs() for job in others] == [[n] for n in range(20)]
+    status = killer.wait(timeout=60)
+    assert (status.state, status.error and status.error["code"]) == ("failed", "engine_died")
+    assert stored(fleet, killer.id).deaths >= 2
+
+
+def test_cancelling_a_running_job_refuses_its_outcome(client: Client, fleet: LocalFleet, gate: Gate) -> None:
+    cancelled, other = client.submit("gated", [1]), client.submit("gated", [2])
+    gate.wait_for_batch()
+    cancelled.cancel()
+    gate.open()
+    assert other.outputs() == [3]
+    status = cancelled.wait(timeout=10)
+    assert (status.state, status.rows.succeeded) == ("cancelled", 0)
+
+
+def test_a_drained_worker_gives_back_what_it_has_not_begun(
+    client: Client, fleet: LocalFleet, gate: Gate
+) -> None:
+    jobs = [client.submit("gated", [n]) for n in range(40)]
+    engine = gate.wait_for_batch()
+    hub = psutil.Process(engine).ppid()
+    os.kill(hub, signal.SIGTERM)
+    gate.open()
+    wait_until(lambda: not psutil.pid_exists(engine), timeout_s=30)
+    assert [job.outputs() for job in jobs] == [[n + 1] for n in range(40)]
+    assert {stored(fleet, job.id).attempts for job in jobs} == {0}
+
+
+def test_the_gate_of_these_tests_counts_batches(client: Client, fleet: LocalFleet, gate: Gate) -> None:
+    gate.open()
+    outputs: Any = client.submit("gated", list(range(20))).outputs()
+    assert outputs == list(range(1, 21))
+    assert len(gate.begun()) >= 3

@@ -1,0 +1,171 @@
+"""A real engine process under test, and the hub's end of its pipe."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import textwrap
+import uuid
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from shunter.storage.ids import new_id
+from shunter.storage.job import Claim, ClaimedJob, Priority
+from shunter.storage.outcome import Outcome
+from shunter.storage.payload import decode_rows, encode_rows
+from shunter.workers.engine_arguments import EngineArguments
+from shunter.workers.messages import (
+    BatchDone,
+    Begun,
+    Finished,
+    Loaded,
+    Run,
+    Stop,
+    Stopped,
+    ToEngine,
+    ToHub,
+)
+
+PATIENCE_S = 60.0
+"""How long to wait for an engine's word before the test fails."""
+
+MessageT = TypeVar("MessageT", bound=ToHub)
+
+
+def write_model(
+    models: Path, code: str = "", *, config: str = "", name: str = "tiny", version: int = 1
+) -> Path:
+    """A version directory with this model.py and model.toml."""
+    directory = models / name / str(version)
+    directory.mkdir(parents=True)
+    if code:
+        (directory / "model.py").write_text(textwrap.dedent(code))
+    if config:
+        (directory / "model.toml").write_text(textwrap.dedent(config))
+    return directory
+
+
+def job_of(
+    rows: Sequence[Any], *, block: bytes | None = None, input_key: str | None = None, **fields: Any
+) -> ClaimedJob:
+    """A job as a hub would have claimed it."""
+    inline = None if input_key else encode_rows(rows) if block is None else block
+    defaults: dict[str, Any] = {
+        "id": new_id(),
+        "epoch": 1,
+        "model": "tiny",
+        "version": 1,
+        "rows": len(rows),
+        "priority": Priority.STANDARD,
+        "attempts": 0,
+        "deaths": 0,
+        "deadline_in_s": None,
+        "queued_s": 0.0,
+    }
+    return ClaimedJob(**{**defaults, **fields}, input=inline, input_key=input_key)
+
+
+def claim_of(job: ClaimedJob) -> Claim:
+    """The hub's hold on a job."""
+    return Claim(job.id, job.epoch)
+
+
+def outputs_of(outcome: Outcome) -> list[Any]:
+    """The outputs that an outcome carries inline."""
+    assert outcome.output is not None
+    assert outcome.output.inline is not None
+    return decode_rows(outcome.output.inline)
+
+
+class EngineProcess:
+    """Starts an engine for a version directory; ends with it, whatever the test did."""
+
+    def __init__(self, directory: Path, *, store: Path | None = None) -> None:
+        ours, theirs = socket.socketpair()
+        arguments = EngineArguments(
+            model=directory.parent.name,
+            version=int(directory.name),
+            directory=str(directory),
+            device="cpu",
+            object_store=(store or directory.parent / "objects").absolute().as_uri(),
+            fd=theirs.fileno(),
+        )
+        self.process = subprocess.Popen(
+            arguments.command(),
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        theirs.close()
+        self.connection: Connection[ToEngine, ToHub] = Connection(ours.detach())
+        self.heard: list[ToHub] = []
+
+    def __enter__(self) -> EngineProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        if not self.connection.closed:
+            self.connection.close()
+
+    def send(self, message: ToEngine) -> None:
+        """Say something."""
+        self.connection.send(message)
+
+    def receive(self) -> ToHub:
+        """The next message, whatever it is."""
+        assert self.connection.poll(PATIENCE_S), f"the engine said nothing more after {self.heard[-5:]}"
+        message = self.connection.recv()
+        self.heard.append(message)
+        return message
+
+    def wait_for(self, kind: type[MessageT]) -> MessageT:
+        """The next message of a kind; the others are kept in `heard`."""
+        while not isinstance(message := self.receive(), kind):
+            pass
+        return message
+
+    def loaded(self) -> EngineProcess:
+        """This engine, once its model is loaded."""
+        self.wait_for(Loaded)
+        return self
+
+    def run(self, *jobs: ClaimedJob, alone: bool = False) -> list[Outcome]:
+        """The outcomes of some jobs, in the order of the jobs."""
+        for job in jobs:
+            self.send(Run(job, alone=alone))
+        outcomes: dict[uuid.UUID, Outcome] = {}
+        while len(outcomes) < len(jobs):
+            outcome = self.wait_for(Finished).outcome
+            assert outcome.id not in outcomes, "an outcome came twice"
+            outcomes[outcome.id] = outcome
+        return [outcomes[job.id] for job in jobs]
+
+    def run_rows(self, rows: Sequence[Any]) -> Outcome:
+        """The outcome of one job."""
+        (outcome,) = self.run(job_of(rows))
+        return outcome
+
+    def stop(self) -> tuple[Claim, ...]:
+        """Stop the engine; the claims it gives back."""
+        self.send(Stop())
+        returned = self.wait_for(Stopped).returned
+        assert self.process.wait(PATIENCE_S) == 0
+        return returned
+
+    @property
+    def batches(self) -> list[BatchDone]:
+        """Every batch so far."""
+        return [message for message in self.heard if isinstance(message, BatchDone)]
+
+    @property
+    def begun(self) -> list[Begun]:
+        """Every announcement so far."""
+        return [message for message in self.heard if isinstance(message, Begun)]

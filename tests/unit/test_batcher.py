@@ -1,0 +1,248 @@
+"""The micro-batcher, with a clock of the test's own."""
+
+from collections import defaultdict
+from collections.abc import Hashable
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shunter.storage.job import Claim, Priority
+from shunter.workers.batcher import (
+    DEADLINE_MARGIN_S,
+    FULL_LEAD_S,
+    HEAD_START_S,
+    LULL_S,
+    Batch,
+    Batcher,
+    CloseReason,
+    Row,
+    Ticket,
+)
+
+
+def ticket(
+    number: int = 1,
+    priority: Priority = Priority.STANDARD,
+    *,
+    deadline: float | None = None,
+    alone: bool = False,
+) -> Ticket:
+    return Ticket(Claim(UUID(int=number), 1), priority, deadline, alone)
+
+
+def fill(
+    batcher: Batcher[Ticket],
+    of: Ticket,
+    count: int,
+    *,
+    now: float = 0.0,
+    key: Hashable = None,
+    tokens: int = 0,
+) -> None:
+    batcher.add(Row(of, index, f"{of.claim.id.int}/{index}", now, key, tokens) for index in range(count))
+
+
+def take(
+    batcher: Batcher[Ticket], now: float = 0.0, *, idle: bool = True, coming: bool = False
+) -> Batch[Ticket]:
+    batch = batcher.next_batch(now, idle=idle, more_coming=coming)
+    assert batch is not None
+    return batch
+
+
+def take_all(batcher: Batcher[Ticket], now: float = 0.0) -> list[Batch[Ticket]]:
+    return [take(batcher, now) for _ in iter(lambda: len(batcher), 0)]
+
+
+def test_an_idle_model_takes_what_is_there() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=8)
+    fill(batcher, ticket(), 3)
+    batch = take(batcher, 1.5)
+    assert (len(batch.rows), batch.reason, batch.wait_s) == (3, CloseReason.IDLE, 1.5)
+
+
+def test_while_the_model_is_busy_the_next_batch_fills() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=8)
+    fill(batcher, ticket(1), 7)
+    assert batcher.next_batch(0.0, idle=False) is None
+    fill(batcher, ticket(2), 1)
+    batch = take(batcher, idle=False)
+    assert (len(batch.rows), batch.reason) == (8, CloseReason.FULL)
+
+
+def test_rows_of_many_jobs_share_a_batch_and_a_large_job_is_sliced() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    fill(batcher, ticket(1), 6)
+    fill(batcher, ticket(2), 2)
+    first, second = take_all(batcher)
+    assert [row.value for row in first.rows] == ["1/0", "1/1", "1/2", "1/3"]
+    assert [row.value for row in second.rows] == ["1/4", "1/5", "2/0", "2/1"]
+
+
+def test_interleaved_shapes_give_full_batches_of_each() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    of = ticket()
+    batcher.add(Row(of, index, index, 0.0, "AB"[index % 2]) for index in range(8))
+    batches = take_all(batcher)
+    assert [(batch.key, [row.index for row in batch.rows]) for batch in batches] == [
+        ("A", [0, 2, 4, 6]),
+        ("B", [1, 3, 5, 7]),
+    ]
+
+
+def test_tokens_bound_a_batch_and_a_row_that_is_too_long_goes_by_itself() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=100, max_tokens=64)
+    fill(batcher, ticket(1), 5, key=16, tokens=16)
+    fill(batcher, ticket(2), 2, key=512, tokens=512)
+    assert sorted(len(batch.rows) for batch in take_all(batcher)) == [1, 1, 1, 4]
+
+
+def test_max_wait_holds_a_partial_batch_and_then_closes_it() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=8, max_wait_s=0.5)
+    fill(batcher, ticket(), 1, now=10.0)
+    assert batcher.next_batch(10.4, idle=True) is None
+    assert batcher.next_deadline(10.4) == 10.5
+    assert take(batcher, 10.5, idle=False).reason is CloseReason.WAIT
+
+
+def test_a_deadline_ends_the_wait() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=8, max_wait_s=60.0)
+    fill(batcher, ticket(1), 1)
+    fill(batcher, ticket(2, deadline=3.0), 1)
+    moment = batcher.next_deadline(0.0)
+    assert moment == 3.0 - DEADLINE_MARGIN_S
+    assert batcher.next_batch(2.0, idle=True) is None
+    assert take(batcher, moment).reason is CloseReason.DEADLINE
+
+
+def test_a_lull_is_waited_for_only_while_more_is_coming() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=8)
+    fill(batcher, ticket(), 1)
+    assert batcher.next_batch(0.0, idle=True, more_coming=True) is None
+    assert batcher.next_deadline(0.0) == LULL_S
+    assert take(batcher, LULL_S, coming=True).reason is CloseReason.IDLE
+
+
+def test_better_classes_go_first_and_bulk_fills_the_room_they_leave() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    fill(batcher, ticket(1, Priority.BULK), 5)
+    fill(batcher, ticket(2, Priority.STANDARD), 1)
+    fill(batcher, ticket(3, Priority.INTERACTIVE), 2)
+    assert [row.value for row in take(batcher).rows] == ["3/0", "3/1", "2/0", "1/0"]
+
+
+def test_bulk_is_never_starved_by_a_stream_of_interactive_rows() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=2)
+    fill(batcher, ticket(1, Priority.BULK), 1, now=0.0)
+    served_at = None
+    for second in range(30):
+        fill(batcher, ticket(2, Priority.INTERACTIVE), 4, now=float(second))
+        for _ in range(2):
+            if any(row.ticket.priority is Priority.BULK for row in take(batcher, float(second)).rows):
+                served_at = second
+                break
+        if served_at is not None:
+            break
+    assert served_at is not None
+    assert served_at <= HEAD_START_S[Priority.BULK] + 1
+
+
+def test_a_full_lane_does_not_starve_an_urgent_partial_one() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    fill(batcher, ticket(1, Priority.BULK), 4, key="full")
+    fill(batcher, ticket(2, Priority.INTERACTIVE), 1, key="urgent")
+    assert batcher.next_batch(0.0, idle=False) is None
+    assert take(batcher).key == "urgent"
+
+
+def test_a_full_lane_goes_before_a_partial_one_that_is_hardly_older() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    fill(batcher, ticket(1), 1, key="partial")
+    fill(batcher, ticket(2), 4, key="full", now=FULL_LEAD_S / 2)
+    assert take(batcher, 1.0).key == "full"
+
+
+def test_a_job_that_runs_alone_waits_for_an_idle_model_and_shares_no_batch() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    fill(batcher, ticket(1, alone=True), 3)
+    fill(batcher, ticket(2), 1)
+    assert batcher.next_batch(0.0, idle=False) is None
+    first, second = take_all(batcher)
+    assert (first.alone, {row.ticket.claim.id.int for row in first.rows}) == (True, {1})
+    assert (second.alone, {row.ticket.claim.id.int for row in second.rows}) == (False, {2})
+
+
+def test_removed_jobs_leave_nothing_behind() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    gone = ticket(1)
+    fill(batcher, gone, 3, key="A")
+    fill(batcher, gone, 3, key="B")
+    fill(batcher, ticket(2), 1, key="B")
+    assert batcher.remove(gone.claim) == 6
+    assert [[row.value for row in batch.rows] for batch in take_all(batcher)] == [["2/0"]]
+
+
+def test_draining_closes_every_batch_at_once() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=8, max_wait_s=60.0)
+    fill(batcher, ticket(), 1)
+    batcher.drain()
+    assert take(batcher).reason is CloseReason.DRAIN
+
+
+def test_a_lowered_ceiling_holds_for_its_key_only() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=8)
+    batcher.lower_ceiling("A", 2)
+    batcher.lower_ceiling("A", 4)
+    fill(batcher, ticket(1), 8, key="A")
+    fill(batcher, ticket(2), 8, key="B")
+    assert sorted(len(batch.rows) for batch in take_all(batcher)) == [2, 2, 2, 2, 8]
+
+
+def test_nothing_to_do_is_no_batch_and_no_moment() -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=8)
+    assert batcher.next_batch(0.0, idle=True) is None
+    assert batcher.next_deadline(0.0) is None
+
+
+arrivals = st.lists(
+    st.tuples(
+        st.integers(1, 4),  # the job
+        st.sampled_from("ABC"),  # the lane
+        st.integers(1, 7),  # rows
+        st.floats(0, 3),  # seconds since the arrival before
+        st.booleans(),  # whether a batch is asked for in between
+    ),
+    max_size=30,
+)
+
+
+@pytest.mark.parametrize("max_wait_s", [0.0, 1.0])
+@given(arrivals=arrivals, max_rows=st.integers(1, 9))
+def test_every_row_comes_out_once_in_order_and_no_batch_is_too_large(
+    max_wait_s: float, arrivals: list[tuple[int, str, int, float, bool]], max_rows: int
+) -> None:
+    batcher: Batcher[Ticket] = Batcher(max_rows=max_rows, max_wait_s=max_wait_s)
+    jobs = {number: ticket(number, Priority(number % 3), alone=number == 4) for number in range(1, 5)}
+    added: dict[tuple[int, str], list[int]] = defaultdict(list)
+    batches = []
+    now, serial = 0.0, 0
+    for number, key, count, gap, ask in arrivals:
+        now += gap
+        rows = range(serial, serial := serial + count)
+        batcher.add(Row(jobs[number], index, None, now, key) for index in rows)
+        added[number, key] += rows
+        if ask:
+            batches.append(batcher.next_batch(now, idle=number % 2 == 0))
+    batcher.drain()
+    batches += take_all(batcher, now)
+
+    removed: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for batch in filter(None, batches):
+        assert 1 <= len(batch.rows) <= max_rows
+        assert {row.key for row in batch.rows} == {batch.key}
+        assert not batch.alone or len({row.ticket.claim for row in batch.rows}) == 1
+        for row in batch.rows:
+            removed[row.ticket.claim.id.int, str(row.key)].append(row.index)
+    assert removed == added

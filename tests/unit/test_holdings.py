@@ -1,0 +1,48 @@
+"""What a hub has in its hands."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from shunter.storage.job import Claim
+from shunter.workers.holdings import Holdings, compare, credit_rows
+from tests.jobs import claimed_job
+
+
+def test_rows_are_counted_by_model_version() -> None:
+    holdings = Holdings()
+    first, second = claimed_job(rows=3), claimed_job(rows=4)
+    holdings.add(first)
+    holdings.add(second)
+    assert holdings.rows(("digits", 1)) == 7
+    holdings.remove(first.id)
+    assert holdings.rows(("digits", 1)) == 4
+
+
+def test_a_second_claim_of_a_job_replaces_the_first() -> None:
+    holdings = Holdings()
+    job = claimed_job(rows=3)
+    holdings.add(job)
+    holdings.add(claimed_job(id=job.id, epoch=2, rows=3))
+    assert (len(holdings), holdings.rows(("digits", 1))) == (1, 3)
+    assert holdings.get(Claim(job.id, 1)) is None
+    assert holdings.get(Claim(job.id, 2)) is not None
+
+
+def test_finished_jobs_are_held_but_not_unfinished() -> None:
+    holdings = Holdings()
+    held = holdings.add(claimed_job())
+    held.finished = True
+    assert (len(holdings), holdings.unfinished()) == (1, [])
+
+
+def test_a_hub_holds_two_batches_or_two_seconds_of_work() -> None:
+    assert credit_rows(256, 0.0) == 512
+    assert credit_rows(256, 10_000.0) == 20_000
+
+
+def test_comparing_finds_what_each_side_does_not_know() -> None:
+    ours, cancelled, forgotten, new = (Claim(uuid4(), 1) for _ in range(4))
+    difference = compare(before={ours, cancelled}, stored={ours, forgotten}, after={ours, cancelled, new})
+    assert difference.lost == {cancelled}
+    assert difference.unknown == {forgotten}

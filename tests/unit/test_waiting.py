@@ -1,0 +1,124 @@
+"""Why a queued job waits."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from shunter.producers.waiting import Waiting, explain_waiting
+from shunter.storage.ids import new_id
+from shunter.storage.job import Job, JobState, Priority
+from shunter.storage.worker_registry import LEASE_S, Serving, Worker
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+JOB = Job(
+    id=new_id(),
+    tenant="default",
+    model="sentiment",
+    version=3,
+    state=JobState.QUEUED,
+    priority=Priority.STANDARD,
+    rows=4,
+    rows_succeeded=0,
+    rows_failed=0,
+    attempts=0,
+    deaths=0,
+    epoch=0,
+    worker=None,
+    error=None,
+    metadata=None,
+    created_at=NOW,
+    enqueued_at=NOW,
+    not_before=None,
+    deadline_at=None,
+    started_at=None,
+    forward_at=None,
+    finished_at=None,
+    redriven_from=None,
+)
+
+
+def worker(serving: Serving, *, silent_s: float = 0.0) -> Worker:
+    return Worker(
+        incarnation=uuid4(),
+        name="gpu0@host",
+        host="host",
+        pid=1,
+        device="cuda:0",
+        state="ready",
+        started_at=NOW,
+        silent_s=silent_s,
+        serves=(serving,),
+    )
+
+
+READY = worker(Serving("sentiment", 3, "ready"))
+BROKEN = worker(Serving("sentiment", 3, "failed", "no such file: weights.pt"))
+
+
+def explain(*workers: Worker, job: Job = JOB, rows_ahead: int | None = 0) -> Waiting | None:
+    return explain_waiting(job, workers=workers, rows_ahead=rows_ahead, now=NOW)
+
+
+@pytest.mark.parametrize("state", set(JobState) - {JobState.QUEUED})
+def test_only_queued_jobs_wait(state: JobState) -> None:
+    assert explain(job=replace(JOB, state=state)) is None
+
+
+@pytest.mark.parametrize(
+    ("ahead", "message"),
+    [
+        (0, "it is next in line for a worker"),
+        (1, "1 row is ahead of it"),
+        (512, "512 rows are ahead of it"),
+        (None, "it waits in line for a worker"),
+    ],
+)
+def test_a_served_job_waits_in_line(ahead: int | None, message: str) -> None:
+    assert explain(READY, rows_ahead=ahead) == Waiting("in_line", message)
+
+
+def test_a_job_backs_off_until_it_is_due() -> None:
+    retried = replace(JOB, attempts=2, not_before=NOW + timedelta(seconds=30))
+    assert explain(READY, job=retried) == Waiting(
+        "backing_off", "it is tried again at 2026-01-02T03:04:35+00:00, after 2 attempts"
+    )
+
+
+def test_a_job_whose_back_off_is_over_waits_in_line() -> None:
+    due = explain(READY, job=replace(JOB, not_before=NOW))
+    assert due is not None
+    assert due.code == "in_line"
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        (),
+        (worker(Serving("sentiment", 2, "ready")),),
+        (worker(Serving("other", 3, "ready")),),
+        (worker(Serving("sentiment", 3, "ready"), silent_s=LEASE_S),),
+    ],
+    ids=["nobody", "another version", "another model", "a silent worker"],
+)
+def test_a_version_that_no_live_worker_serves_is_named(others: tuple[Worker, ...]) -> None:
+    waiting = explain(*others)
+    assert waiting is not None
+    assert waiting.code == "no_worker"
+    assert "sentiment version 3" in waiting.message
+    assert "shunter worker --models sentiment" in waiting.message
+
+
+def test_a_model_that_fails_to_load_is_told_with_its_error() -> None:
+    waiting = explain(BROKEN)
+    assert waiting is not None
+    assert waiting.code == "model_load_failed"
+    assert "no such file: weights.pt" in waiting.message
+
+
+def test_one_worker_that_can_load_the_model_is_enough() -> None:
+    waiting = explain(BROKEN, READY)
+    assert waiting is not None
+    assert waiting.code == "in_line"

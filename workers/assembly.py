@@ -1,0 +1,151 @@
+"""One claimed job inside an engine: its rows' results come together here and become its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from shunter.storage.errors import InvalidInput, ObjectStoreUnavailable, SettingsError
+from shunter.storage.job import Claim, ClaimedJob, JobState, Move
+from shunter.storage.object_store import ObjectStore
+from shunter.storage.outcome import Outcome, RowFailure, failed
+from shunter.storage.payload import encode_rows
+from shunter.storage.results import output_key, store_block
+from shunter.workers.batcher import Ticket
+from shunter.workers.isolation import Failure, Retry
+
+STORE_RETRY_S = 5.0
+"""How long a job waits when the object store cannot be reached."""
+
+
+@dataclass(eq=False, kw_only=True)
+class JobRun(Ticket):
+    """A job in hand. Times are moments of the engine's clock; `began_at` is its first forward's."""
+
+    job: ClaimedJob
+    results: list[Any] = field(default_factory=list)
+    remaining: int = 0
+    taken: bool = False
+    ended: bool = False
+    began_at: float | None = None
+    preprocess_row_s: float = 0.0
+
+    @classmethod
+    def of(cls, job: ClaimedJob, *, alone: bool, now: float) -> JobRun:
+        """A job that has just arrived."""
+        return cls(
+            claim=Claim(job.id, job.epoch),
+            priority=job.priority,
+            deadline=None if job.deadline_in_s is None else now + job.deadline_in_s,
+            alone=alone,
+            job=job,
+            results=[None] * job.rows,
+            remaining=job.rows,
+        )
+
+    def expired(self, now: float) -> bool:
+        """Whether its deadline passed before any of its rows reached the model."""
+        return self.deadline is not None and self.began_at is None and now >= self.deadline
+
+
+def assemble(run: JobRun, store: ObjectStore, *, now: float) -> Outcome:
+    """The outcome of a job whose rows all have their results; its outputs are stored by then."""
+    retry = next((result for result in run.results if isinstance(result, Retry)), None)
+    if retry is not None:
+        return retried(run, "transient", retry.message, after_s=retry.after_s, now=now, counts_attempt=True)
+    try:
+        block, failures = _encode(run.results)
+        if len(failures) == len(run.results):
+            return _all_failed(run, failures, now)
+        output = store_block(store, block, key=output_key(run.claim.id, run.claim.epoch))
+    except (ObjectStoreUnavailable, SettingsError) as error:
+        return retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)
+    except InvalidInput as error:
+        return refused(run, error.code, f"the outputs cannot be stored: {error.message}")
+    return Outcome(
+        id=run.claim.id,
+        epoch=run.claim.epoch,
+        move=Move.SUCCEED,
+        state=JobState.SUCCEEDED,
+        output=output,
+        rows_succeeded=len(run.results) - len(failures),
+        rows_failed=len(failures),
+        failures=failures,
+        forward_age_s=_age(run, now),
+    )
+
+
+def refused(run: JobRun, code: str, message: str) -> Outcome:
+    """The outcome of a job that fails as a whole."""
+    return failed(run.claim.id, run.claim.epoch, code=code, message=message, rows=run.job.rows)
+
+
+def expired(run: JobRun) -> Outcome:
+    """The outcome of a job whose deadline passed before its first forward."""
+    error = {"code": "expired", "message": "the deadline passed before the job reached the model"}
+    return Outcome(
+        id=run.claim.id, epoch=run.claim.epoch, move=Move.EXPIRE, state=JobState.EXPIRED, error=error
+    )
+
+
+def retried(
+    run: JobRun, code: str, message: str, *, after_s: float, now: float, counts_attempt: bool = False
+) -> Outcome:
+    """The outcome of a run that may succeed later."""
+    return Outcome(
+        id=run.claim.id,
+        epoch=run.claim.epoch,
+        move=Move.RETRY,
+        state=JobState.QUEUED,
+        error={"code": code, "message": message},
+        forward_age_s=_age(run, now),
+        retry_in_s=after_s,
+        counts_attempt=counts_attempt,
+    )
+
+
+def _all_failed(run: JobRun, failures: tuple[RowFailure, ...], now: float) -> Outcome:
+    first = failures[0]
+    message = f"none of {len(failures)} rows succeeded; row {first.index}: {first.code}: {first.message}"
+    return Outcome(
+        id=run.claim.id,
+        epoch=run.claim.epoch,
+        move=Move.FAIL,
+        state=JobState.FAILED,
+        rows_failed=len(failures),
+        failures=failures,
+        error={"code": "all_rows_failed", "message": message},
+        forward_age_s=_age(run, now),
+    )
+
+
+def _encode(results: list[Any]) -> tuple[bytes, tuple[RowFailure, ...]]:
+    """The output block, None for failed rows, and the failures; an output that does not travel is one."""
+    try:
+        return _encode_settled(results)
+    except InvalidInput:
+        return _encode_settled([_encodable(result) for result in results])
+
+
+def _encode_settled(results: list[Any]) -> tuple[bytes, tuple[RowFailure, ...]]:
+    failures = tuple(
+        RowFailure(index, result.code, result.message)
+        for index, result in enumerate(results)
+        if isinstance(result, Failure)
+    )
+    outputs = [None if isinstance(result, Failure) else result for result in results] if failures else results
+    return encode_rows(outputs), failures
+
+
+def _encodable(result: Any) -> Any:
+    if isinstance(result, Failure):
+        return result
+    try:
+        encode_rows([result])
+    except InvalidInput as error:
+        return Failure("bad_output", error.message)
+    return result
+
+
+def _age(run: JobRun, now: float) -> float | None:
+    return None if run.began_at is None else now - run.began_at

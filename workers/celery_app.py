@@ -1,0 +1,61 @@
+"""The Celery app of the fleet: what Celery is told, and the one task it knows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from celery import Celery, Task
+from kombu import Queue
+
+from shunter.storage.envelope import PRIORITY_STEPS, TASK_NAME
+
+PREFETCH = 32
+"""Envelopes popped and not yet claimed; they go back to the queue when the worker dies or drains."""
+
+
+def create_app(redis_url: str, queues: Iterable[str] = ()) -> Celery:
+    """An app for workers, Flower and `celery inspect`; nothing is connected yet."""
+    app = Celery("shunter", broker=redis_url)
+    app.conf.update(
+        task_ignore_result=True,
+        result_backend=None,
+        task_queues=[Queue(name) for name in queues] or None,
+        task_create_missing_queues=True,
+        # Events cost round trips: Flower switches them on, and they stay off while nobody listens.
+        worker_send_task_events=False,
+        worker_prefetch_multiplier=PREFETCH,
+        worker_concurrency=1,
+        worker_pool="solo",
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={"priority_steps": list(PRIORITY_STEPS), "queue_order_strategy": "priority"},
+        accept_content=["json"],
+        enable_utc=True,
+    )
+    app.register_task(RunEnvelope())
+    return app
+
+
+class RunEnvelope(Task):
+    """The jobs of an envelope are run by the hub: the strategy takes the message before Celery would."""
+
+    name = TASK_NAME
+    Strategy = "shunter.workers.consumer:strategy"
+    ignore_result = True
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Only reached when someone calls the task in their own process."""
+        raise NotImplementedError("envelopes are run by a Shunter worker: submit with shunter.Client instead")
+
+
+def flower_arguments(
+    redis_url: str, *, port: int, address: str = "127.0.0.1"
+) -> tuple[list[str], dict[str, str]]:
+    """Command and environment that start stock Flower on this fleet."""
+    command = ["-m", "celery", f"--broker={redis_url}", "flower", f"--address={address}", f"--port={port}"]
+    # On loopback nobody else can ask; elsewhere Flower's own authentication must be set up.
+    environment = {**os.environ, "FLOWER_UNAUTHENTICATED_API": "true"}
+    return command, environment

@@ -1,0 +1,106 @@
+"""What a hub has in its hands: the jobs it claimed, and how many rows it may hold; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from shunter.storage.job import Claim, ClaimedJob
+
+ModelKey = tuple[str, int]
+"""Model and version."""
+
+AHEAD_S = 2.0
+"""A hub holds about so many seconds of measured work, so that its engines never wait for Postgres."""
+
+MIN_BATCHES = 2
+"""And at least so many full batches: one in the model, one ready."""
+
+
+def credit_rows(max_rows: int, rows_per_s: float) -> int:
+    """How many rows of one model version a hub may hold."""
+    return max(MIN_BATCHES * max_rows, int(AHEAD_S * rows_per_s))
+
+
+@dataclass(slots=True)
+class Held:
+    """One claimed job; `finished` once its outcome is on the way to Postgres."""
+
+    job: ClaimedJob
+    deaths: int
+    finished: bool = False
+
+    @property
+    def key(self) -> ModelKey:
+        """Its model version."""
+        return self.job.model, self.job.version
+
+    @property
+    def claim(self) -> Claim:
+        """The hold itself."""
+        return Claim(self.job.id, self.job.epoch)
+
+
+class Holdings:
+    """The claimed jobs by id, and their rows by model version."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[UUID, Held] = {}
+        self._rows: dict[ModelKey, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, job: ClaimedJob) -> Held:
+        """A job has been claimed; an older claim of the same job is forgotten."""
+        self.remove(job.id)
+        held = self._jobs[job.id] = Held(job, job.deaths)
+        self._rows[held.key] = self._rows.get(held.key, 0) + job.rows
+        return held
+
+    def get(self, claim: Claim) -> Held | None:
+        """The job of a claim, if it is still ours."""
+        held = self._jobs.get(claim.id)
+        return held if held is not None and held.job.epoch == claim.epoch else None
+
+    def remove(self, id: UUID) -> None:
+        """A job is ours no longer."""
+        held = self._jobs.pop(id, None)
+        if held is not None:
+            self._rows[held.key] -= held.job.rows
+
+    def clear(self) -> None:
+        """Nothing is ours any longer."""
+        self._jobs.clear()
+        self._rows.clear()
+
+    def rows(self, key: ModelKey) -> int:
+        """Rows held of one model version."""
+        return self._rows.get(key, 0)
+
+    def unfinished(self, key: ModelKey | None = None) -> list[Held]:
+        """The jobs whose outcome is still to come, oldest claim first."""
+        return [
+            held for held in self._jobs.values() if not held.finished and (key is None or held.key == key)
+        ]
+
+    def claims(self) -> set[Claim]:
+        """Every hold."""
+        return {held.claim for held in self._jobs.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where a hub and Postgres disagree."""
+
+    unknown: frozenset[Claim]
+    """Postgres says ours, the hub does not know of it: it goes back to the queue."""
+    lost: frozenset[Claim]
+    """The hub holds it, Postgres says otherwise: it was cancelled, or belongs to another."""
+
+
+def compare(before: Iterable[Claim], stored: Iterable[Claim], after: Iterable[Claim]) -> Difference:
+    """Compare what Postgres said with what the hub held before it was asked and holds after."""
+    stored = frozenset(stored)
+    return Difference(unknown=stored - frozenset(after), lost=frozenset(before) - stored)

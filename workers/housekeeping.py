@@ -1,0 +1,107 @@
+"""The fleet's small duties, run by every hub in turn: a lock in Postgres lets one at a time do each."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from shunter.storage.errors import Unavailable
+from shunter.storage.job_repair import JobRepair
+from shunter.storage.worker_registry import WorkerRegistry
+
+log = logging.getLogger(__name__)
+
+EXPIRY_LOCK, UNSERVED_LOCK, UPKEEP_LOCK = 0x53480003, 0x53480004, 0x53480005
+
+
+class Duty(Protocol):
+    """Something that is done again and again."""
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds from one round to the next."""
+
+    def run_once(self) -> int:
+        """One round; returns how many things it mended. Raises Unavailable."""
+
+
+class Expiry:
+    """Expires queued jobs whose deadline has passed."""
+
+    interval_s = 1.0
+
+    def __init__(self, repair: JobRepair) -> None:
+        self._repair = repair
+
+    def run_once(self) -> int:
+        """One round."""
+        with self._repair.duty(EXPIRY_LOCK) as cursor:
+            return self._repair.expire_overdue(cursor) if cursor is not None else 0
+
+
+class Unserved:
+    """Fails queued jobs of versions that no worker has served for long."""
+
+    interval_s = 15.0
+
+    def __init__(self, repair: JobRepair) -> None:
+        self._repair = repair
+
+    def run_once(self) -> int:
+        """One round."""
+        with self._repair.duty(UNSERVED_LOCK) as cursor:
+            return self._repair.fail_unserved(cursor) if cursor is not None else 0
+
+
+class Upkeep:
+    """Makes the coming weeks' partitions, and forgets workers that ended long ago."""
+
+    interval_s = 3600.0
+
+    def __init__(self, repair: JobRepair, registry: WorkerRegistry) -> None:
+        self._repair = repair
+        self._registry = registry
+
+    def run_once(self) -> int:
+        """One round."""
+        with self._repair.duty(UPKEEP_LOCK) as cursor:
+            if cursor is not None:
+                self._repair.ensure_partitions(cursor)
+        self._registry.forget()
+        return 0
+
+
+class Housekeeper:
+    """One thread that runs each duty when it is due."""
+
+    def __init__(self, duties: Sequence[Duty]) -> None:
+        self._due = dict.fromkeys(duties, 0.0)
+        self._stop = threading.Event()
+        self._outage = ""
+        self._thread = threading.Thread(target=self._loop, name="housekeeper", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the round under way, then end."""
+        self._stop.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while not self._stop.wait(max(0.0, min(self._due.values()) - time.monotonic())):
+            duty = min(self._due, key=lambda duty: self._due[duty])
+            try:
+                duty.run_once()
+            except Unavailable as error:
+                self._report(error)
+            else:
+                self._outage = ""
+            self._due[duty] = time.monotonic() + duty.interval_s
+
+    def _report(self, error: Unavailable) -> None:
+        # Once for an outage, however many duties meet it.
+        if error.code != self._outage:
+            self._outage = error.code
+            log.warning("housekeeping waits: %s", error)

@@ -1,0 +1,316 @@
+"""The hub: one thread that owns what the worker holds, and decides; others do the IO and report to it.
+
+    Celery's loop -> deliveries ┐              ┌-> claimer (Postgres) -> Claimed, Reconciled
+    engines -> FromEngine       ├-> mailbox -> hub
+    settler -> Settled          ┘              └-> engines (Run, Drop, Stop), settler (outcomes)
+
+It handles bytes and ids, never rows or tensors, and knows neither Celery nor Redis: those are behind Wire.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+from uuid import UUID, uuid4
+
+from shunter.storage.envelope import Due, queue_name
+from shunter.storage.errors import DatabaseUnavailable
+from shunter.storage.job import Claim, JobState, Move
+from shunter.storage.job_repository import JobRepository
+from shunter.storage.model_registry import ModelVersion
+from shunter.storage.outcome import Outcome
+from shunter.storage.quarantine import Quarantine
+from shunter.storage.worker_registry import NewWorker, WorkerRegistry
+from shunter.workers import messages
+from shunter.workers.claimer import (
+    Answering,
+    Claimed,
+    Claimer,
+    ClaimFailed,
+    Delivery,
+    Misfit,
+    Reconciled,
+)
+from shunter.workers.engine_handle import EngineGone, FromEngine
+from shunter.workers.engine_room import EngineRoom, returned
+from shunter.workers.envelope_log import EnvelopeLog
+from shunter.workers.heart import GivenUp, Heart, Pulse
+from shunter.workers.holdings import Held, Holdings, ModelKey, compare
+from shunter.workers.intake import Intake
+from shunter.workers.settler import Settled, Settlement, Settler
+from shunter.workers.transport import Lists
+from shunter.workers.wire import Wire
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+RECONCILE_INTERVAL_S = 5.0
+DRAIN_GRACE_S = 25.0
+"""What has not finished so long after SIGTERM goes back to the queue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who a worker is, to people."""
+
+    name: str
+    host: str
+    pid: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Finish or give back everything, then end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What a hub reads and writes."""
+
+    repository: JobRepository
+    registry: WorkerRegistry
+    quarantine: Quarantine
+    lists: Lists
+    object_store: str
+
+
+class Hub:
+    """A worker's decisions; `start` once, `deliver` from Celery's loop, `drain`, then `stop` at the end."""
+
+    def __init__(
+        self, *, identity: Identity, models: Sequence[ModelVersion], services: Services, wire: Wire
+    ) -> None:
+        self._identity = identity
+        self._services = services
+        self._wire = wire
+        self._models: dict[ModelKey, ModelVersion] = {(m.name, m.version): m for m in models}
+        self._mailbox: SimpleQueue[Any] = SimpleQueue()
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Delivery: self._on_delivery,
+            Misfit: self._on_misfit,
+            Claimed: self._on_claimed,
+            ClaimFailed: self._on_claim_failed,
+            Reconciled: self._on_reconciled,
+            Answering: self._on_answering,
+            FromEngine: self._on_engine,
+            EngineGone: self._on_engine_gone,
+            Settled: self._on_settled,
+            GivenUp: self._on_given_up,
+            Drain: self._on_drain,
+        }
+        self._log = EnvelopeLog()
+        self._holdings = Holdings()
+        self._engines = EngineRoom(
+            models=self._models,
+            holdings=self._holdings,
+            device=identity.device,
+            object_store=services.object_store,
+            mailbox=self._mailbox.put,
+            settle=self._settle,
+            accuse=lambda claims: self._claimer.count_deaths(claims, self._incarnation),
+        )
+        self._intake = Intake(wire, self._models, self._engines.room)
+        self._incarnation = uuid4()
+        self._postgres_answers = True
+        self._drain_deadline: float | None = None
+        self._reconcile_at = 0.0
+        self._held_before: set[Claim] | None = None
+        self.drained = threading.Event()
+
+    @property
+    def queues(self) -> list[str]:
+        """The Celery queues of the models it serves."""
+        return sorted({queue_name(name) for name, _ in self._models})
+
+    def start(self) -> None:
+        """Register the worker and begin; DatabaseUnavailable if Postgres does not answer."""
+        self._register()
+        services, mailbox = self._services, self._mailbox.put
+        self._claimer = Claimer(services.repository, services.quarantine, mailbox)
+        self._settler = Settler(services.repository, services.lists, mailbox)
+        self._heart = Heart(services.registry, self._pulse(), mailbox)
+        self._thread = threading.Thread(target=self._loop, name="hub", daemon=True)
+        self._thread.start()
+
+    def deliver(self, mail: Delivery | Misfit) -> None:
+        """An envelope, or what should have been one, has come from Redis."""
+        self._mailbox.put(mail)
+
+    def drain(self) -> None:
+        """Begin to end; `drained` is set when nothing is held any more."""
+        self._mailbox.put(Drain())
+
+    def stop(self) -> None:
+        """Close the threads and the worker's registration; what is still held goes to others."""
+        self._engines.kill("the worker ends")
+        self.drained.set()
+        self._thread.join()
+        self._claimer.stop()
+        self._settler.stop(DRAIN_GRACE_S)
+        self._heart.stop()
+        try:
+            self._services.registry.end([self._incarnation])
+        except DatabaseUnavailable as error:
+            log.warning("the fleet will notice by the silence that this worker ended: %s", error)
+
+    def _loop(self) -> None:
+        try:
+            while not self.drained.is_set():
+                with contextlib.suppress(Empty):
+                    mail = self._mailbox.get(timeout=TICK_S)
+                    self._handlers[type(mail)](mail)
+                self._tick(time.monotonic())
+        except Exception:
+            # A hub that cannot decide must not go on holding jobs: the rescuer gives them to others.
+            log.critical("the hub failed; this worker ends at once", exc_info=True)
+            self.drained.set()
+            self._wire.run(_abort)
+
+    def _tick(self, now: float) -> None:
+        self._take()
+        self._engines.kill_overdue(now)
+        if now >= self._reconcile_at and self._postgres_answers and self._held_before is None:
+            self._reconcile_at = now + RECONCILE_INTERVAL_S
+            self._held_before = self._holdings.claims()
+            self._claimer.reconcile(self._incarnation)
+        self._heart.pulse = self._pulse()
+        if self._drain_deadline is not None:
+            self._go_on_draining(now)
+
+    def _take(self) -> None:
+        if self._postgres_answers and self._drain_deadline is None:
+            deliveries = self._intake.take()
+            if deliveries:
+                self._claimer.take(deliveries, worker=self._incarnation, served=list(self._models))
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        self._wire.tell([self._log.received(delivery.envelope, time.time())])
+        self._intake.park(delivery)
+        if self._drain_deadline is not None or not self._postgres_answers:
+            self._intake.refuse()
+
+    def _on_misfit(self, misfit: Misfit) -> None:
+        self._claimer.quarantine(misfit)
+
+    def _on_claimed(self, mail: Claimed) -> None:
+        self._intake.claimed(mail.deliveries)
+        ours = {job.id for job in mail.jobs}
+        for delivery in mail.deliveries:
+            self._wire.run(delivery.ack)
+            mine = ours.intersection(delivery.envelope.ids)
+            self._wire.tell(self._log.claimed(delivery.envelope, mine, time.time()))
+        for job in mail.jobs:
+            held = self._holdings.add(job)
+            if self._drain_deadline is None:
+                self._engines.hand_over(held)
+            else:
+                self._settle(held, returned(held.claim))
+
+    def _on_claim_failed(self, mail: ClaimFailed) -> None:
+        self._postgres_answers = False
+        self._intake.claimed(mail.deliveries)
+        self._intake.refuse(mail.deliveries)
+
+    def _on_answering(self, mail: Answering) -> None:
+        self._postgres_answers = True
+        # A question asked during the outage was never answered.
+        self._held_before = None
+
+    def _on_reconciled(self, mail: Reconciled) -> None:
+        before, self._held_before = self._held_before or set(), None
+        difference = compare(before, mail.held, self._holdings.claims())
+        for claim in difference.lost:
+            held = self._holdings.get(claim)
+            if held is not None and not held.finished:
+                self._let_go(held)
+        for claim in difference.unknown:
+            # The reply to our claim was lost: nobody else will run this job while we live.
+            log.warning("job %s was claimed without our knowing and goes back", claim.id)
+            self._settler.settle(Settlement(returned(claim), self._incarnation))
+
+    def _let_go(self, held: Held) -> None:
+        self._engines.drop(held)
+        self._holdings.remove(held.job.id)
+        lost = Outcome(id=held.job.id, epoch=held.job.epoch, move=Move.CANCEL, state=JobState.CANCELLED)
+        self._wire.tell(self._log.settled(lost, time.time()))
+
+    def _on_engine(self, mail: FromEngine) -> None:
+        if isinstance(mail.message, messages.Begun):
+            self._wire.tell(self._log.begun([claim.id for claim in mail.message.claims], time.time()))
+        self._engines.heard(mail.engine, mail.message)
+
+    def _on_engine_gone(self, mail: EngineGone) -> None:
+        self._engines.gone(mail)
+
+    def _settle(self, held: Held, outcome: Outcome) -> None:
+        held.finished = True
+        job = held.job
+        due = Due(job.id, job.model, job.version, job.rows, job.priority)
+        back = due if outcome.move is Move.RETURN else None
+        self._settler.settle(Settlement(outcome, self._incarnation, back))
+
+    def _on_settled(self, mail: Settled) -> None:
+        for settlement in mail.settlements:
+            outcome = settlement.outcome
+            if outcome.id not in mail.written:
+                log.info("job %s is no longer ours: its outcome was refused", outcome.id)
+            self._wire.tell(self._log.settled(outcome, time.time()))
+            if self._holdings.get(Claim(outcome.id, outcome.epoch)) is not None:
+                self._holdings.remove(outcome.id)
+
+    def _on_given_up(self, mail: GivenUp) -> None:
+        if mail.incarnation != self._incarnation:
+            return
+        log.error("the fleet gave this worker up: it drops %d jobs and begins anew", len(self._holdings))
+        for held in self._holdings.unfinished():
+            self._let_go(held)
+        self._holdings.clear()
+        try:
+            self._register()
+        except DatabaseUnavailable as error:
+            log.warning("cannot begin anew yet: %s", error)
+            self._mailbox.put(mail)
+
+    def _register(self) -> None:
+        fresh: UUID = uuid4()
+        identity = self._identity
+        self._services.registry.register(
+            NewWorker(
+                incarnation=fresh,
+                name=identity.name,
+                host=identity.host,
+                pid=identity.pid,
+                device=identity.device,
+                serves=self._engines.serving(),
+            )
+        )
+        self._incarnation = fresh
+
+    def _pulse(self) -> Pulse:
+        state = "ready" if self._drain_deadline is None else "draining"
+        return Pulse(self._incarnation, state, self._engines.serving(), self._engines.stats())
+
+    def _on_drain(self, mail: Drain) -> None:
+        if self._drain_deadline is None:
+            self._drain_deadline = time.monotonic() + DRAIN_GRACE_S
+            self._intake.refuse()
+            self._engines.stop()
+
+    def _go_on_draining(self, now: float) -> None:
+        assert self._drain_deadline is not None
+        if now > self._drain_deadline:
+            self._drain_deadline = now + DRAIN_GRACE_S
+            self._engines.kill("the drain took too long")
+        if self._engines.empty and not self._intake.claiming and not len(self._holdings):
+            self.drained.set()
+
+
+def _abort() -> None:
+    raise SystemExit(70)

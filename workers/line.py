@@ -1,0 +1,189 @@
+"""What an engine has in hand, shared by its threads: arriving jobs, the batcher, and batches under way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from shunter.storage.job import Claim
+from shunter.workers.assembly import JobRun
+from shunter.workers.batcher import Batch, Batcher, Row
+from shunter.workers.messages import Run
+
+OVERLAP = 2
+"""One batch in the model, and exactly one prefetched."""
+
+
+class Line:
+    """Jobs go in, batches come out. Every method may be called from any thread.
+
+    A job that runs alone is never preprocessed, forwarded or postprocessed beside anything else: if
+    the process dies meanwhile, it is to blame.
+    """
+
+    def __init__(
+        self, batcher: Batcher[JobRun], *, bunch_rows: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._batcher = batcher
+        self._bunch_rows = bunch_rows
+        self._clock = clock
+        # One lock, but a bell for each thread: being woken for nothing costs more than the work itself.
+        self._lock = threading.Lock()
+        self._for_intake = threading.Condition(self._lock)
+        self._for_batches = threading.Condition(self._lock)
+        self._runs: dict[Claim, JobRun] = {}
+        self._arrived: deque[JobRun] = deque()
+        self._alone: JobRun | None = None
+        self._alone_running = False
+        self._exclusive = False
+        self._preprocessing = False
+        self._forwarding = 0
+        self._unfinished = 0
+        self._stopping = False
+        self._returned: list[Claim] = []
+
+    @property
+    def returned(self) -> tuple[Claim, ...]:
+        """The claims that a stop gave back before their rows reached the model."""
+        return tuple(self._returned)
+
+    def accept(self, message: Run) -> None:
+        """A job arrives."""
+        run = JobRun.of(message.job, alone=message.alone, now=self._clock())
+        with self._lock:
+            if self._stopping:
+                self._returned.append(run.claim)
+                return
+            self._runs[run.claim] = run
+            self._arrived.append(run)
+            self._for_intake.notify()
+
+    def drop(self, claim: Claim) -> None:
+        """Forget a job, wherever it is; what is in the model is discarded afterwards."""
+        with self._lock:
+            run = self._runs.pop(claim, None)
+            if run is not None:
+                self._end(run)
+
+    def stop(self) -> None:
+        """Give back the jobs of which nothing has reached the model, and finish the others."""
+        with self._lock:
+            self._stopping = True
+            for run in [run for run in self._runs.values() if not (run.taken or run.ended)]:
+                self._returned.append(run.claim)
+                del self._runs[run.claim]
+                self._end(run)
+            self._batcher.drain()
+            self._for_batches.notify()
+
+    def next_jobs(self) -> list[JobRun]:
+        """Wait for jobs to preprocess: a bunch of small ones, or one that runs alone."""
+        with self._lock:
+            if self._exclusive or not self._arrived:
+                self._for_batches.notify()
+            self._preprocessing = self._exclusive = False
+            alone = self._alone
+            self._for_intake.wait_for(lambda: (alone is None or alone.ended) and self._arrived)
+            bunch = self._bunch()
+            self._alone = bunch[0] if bunch[0].alone else None
+            if self._alone is not None:
+                self._exclusive = True
+                self._for_intake.wait_for(lambda: not self._unfinished)
+            self._preprocessing = True
+            return bunch
+
+    def add(self, rows: Sequence[Row[JobRun]]) -> None:
+        """Put preprocessed rows in line."""
+        with self._lock:
+            waiting = len(self._batcher)
+            self._batcher.add(row for row in rows if not row.ticket.ended)
+            # Between the first row and a full batch, `next_jobs` says when nothing more is coming.
+            if not waiting or waiting + len(rows) >= self._bunch_rows:
+                self._for_batches.notify()
+
+    def next_batch(self) -> Batch[JobRun] | None:
+        """Wait for the batch to run next; None when the engine has stopped and nothing is in hand."""
+        with self._lock:
+            while not (self._stopping and not self._runs):
+                now = self._clock()
+                batch = self._try_batch(now)
+                if batch is not None:
+                    self._start(batch)
+                    return batch
+                moment = self._batcher.next_deadline(now)
+                self._for_batches.wait(None if moment is None else moment - now)
+            return None
+
+    def forwarded(self) -> None:
+        """A batch has left the model; its outputs still have to be finished."""
+        with self._lock:
+            self._forwarding -= 1
+            self._for_batches.notify()
+
+    def finished(self) -> None:
+        """No model code of a batch runs any more."""
+        with self._lock:
+            self._unfinished -= 1
+            if self._alone_running or self._alone is not None:
+                self._alone_running = False
+                self._for_batches.notify()
+                self._for_intake.notify()
+
+    def lower_ceiling(self, batch: Batch[JobRun], rows: int) -> None:
+        """Remember how many rows of this kind fit in memory."""
+        with self._lock:
+            self._batcher.lower_ceiling(batch.key, rows)
+
+    def end(self, run: JobRun) -> bool:
+        """Claim the right to report a job's outcome: True for one caller, and not for a dropped job."""
+        with self._lock:
+            if run.ended:
+                return False
+            self._end(run)
+            return True
+
+    def forget(self, run: JobRun) -> None:
+        """The outcome has been reported."""
+        with self._lock:
+            self._runs.pop(run.claim, None)
+            if self._stopping:
+                self._for_batches.notify()
+
+    def _end(self, run: JobRun) -> None:
+        run.ended = True
+        if run.remaining:
+            self._batcher.remove(run.claim)
+            with suppress(ValueError):
+                self._arrived.remove(run)
+        if run.alone or self._stopping:
+            self._for_intake.notify()
+            self._for_batches.notify()
+
+    def _bunch(self) -> list[JobRun]:
+        bunch = [self._arrived.popleft()]
+        rows = bunch[0].job.rows
+        while self._arrived and not bunch[0].alone and not self._arrived[0].alone:
+            rows += self._arrived[0].job.rows
+            if rows > self._bunch_rows:
+                break
+            bunch.append(self._arrived.popleft())
+        return bunch
+
+    def _try_batch(self, now: float) -> Batch[JobRun] | None:
+        if self._exclusive or self._alone_running or self._forwarding >= OVERLAP:
+            return None
+        alone_waits = self._alone is not None and not self._alone.ended
+        idle = not (self._unfinished if alone_waits else self._forwarding)
+        return self._batcher.next_batch(
+            now, idle=idle, more_coming=self._preprocessing or bool(self._arrived)
+        )
+
+    def _start(self, batch: Batch[JobRun]) -> None:
+        self._forwarding += 1
+        self._unfinished += 1
+        self._alone_running = batch.alone
+        for row in batch.rows:
+            row.ticket.taken = True

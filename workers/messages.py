@@ -1,0 +1,102 @@
+"""What a hub and its engines say to each other over their pipe, as frozen messages.
+
+    hub -> engine                      engine -> hub
+    Run     run this job               Loaded     the model is ready, with its limits
+    Drop    forget this claim          LoadFailed the model cannot be loaded; the engine exits
+    Stop    finish what is in hand     Begun      what a stage is about to touch
+                                       BatchDone  a batch left the model, with its timings
+                                       Finished   a job's rows are all done
+                                       Stopped    nothing is in hand any more; the engine exits
+
+They travel by `Connection.send` and `recv`: the pipe is private to a process and its own child.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shunter.storage.job import Claim, ClaimedJob
+from shunter.storage.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run this job; `alone` keeps it out of batches with other jobs, one batch at a time."""
+
+    job: ClaimedJob
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Forget this claim: the job was cancelled, or belongs to another worker now."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Finish the batches in hand, return what has not begun, then exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model is loaded and takes jobs; `load_s` seconds were spent."""
+
+    load_s: float
+    max_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The model cannot be loaded; `message` is for its author."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a stage has in its hands from now on, in place of what it had; none when it has finished.
+
+    Whatever any stage has in its hands is suspect if the engine dies. Written before model code
+    runs, in the engine's own thread, so that it has left the process when a crash follows. `stage` is
+    preprocess, gather, forward or postprocess; stages overlap, each is announced by itself.
+    """
+
+    stage: str
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDone:
+    """One batch went through the model, with its timings in seconds and the reason it was closed.
+
+    `forwards` is 1 unless some of its rows failed.
+    """
+
+    rows: int
+    jobs: int
+    reason: str
+    wait_s: float
+    preprocess_s: float
+    forward_s: float
+    postprocess_s: float
+    forwards: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A job's run ended; its outcome is ready to be settled."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The engine has nothing in hand and exits; `returned` are claims whose rows it never began."""
+
+    returned: tuple[Claim, ...]
+
+
+ToEngine = Run | Drop | Stop
+ToHub = Loaded | LoadFailed | Begun | BatchDone | Finished | Stopped

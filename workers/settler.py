@@ -1,0 +1,129 @@
+"""The hub's writing side of Postgres: outcomes, as many per transaction as have come together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+from uuid import UUID
+
+from shunter.storage.envelope import Due, pack
+from shunter.storage.errors import DatabaseUnavailable, QueueUnavailable
+from shunter.storage.job_repository import JobRepository
+from shunter.storage.outcome import Outcome
+from shunter.workers.transport import Lists
+
+log = logging.getLogger(__name__)
+
+MAX_OUTCOMES = 1000
+"""Outcomes written by one statement."""
+
+MAX_BYTES = 32 * 2**20
+"""Bytes of outputs written by one statement."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """An outcome, the worker whose claim it was, and for a job that goes back what its envelope needs."""
+
+    outcome: Outcome
+    worker: UUID
+    due: Due | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """These are done with; `written` are the ids whose claim still held."""
+
+    settlements: tuple[Settlement, ...]
+    written: frozenset[UUID]
+
+
+class Settler:
+    """Writes outcomes until Postgres takes them: it never drops one."""
+
+    def __init__(self, repository: JobRepository, lists: Lists, mailbox: Callable[[Any], None]) -> None:
+        self._repository = repository
+        self._lists = lists
+        self._mailbox = mailbox
+        self._queue: SimpleQueue[Settlement | None] = SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="settler", daemon=True)
+        self._thread.start()
+
+    def settle(self, settlement: Settlement) -> None:
+        """Have an outcome written; Settled follows."""
+        self._queue.put(settlement)
+
+    def stop(self, timeout_s: float) -> None:
+        """Write what is waiting, then end; after `timeout_s` the rescuer must put the rest back."""
+        self._stopping.set()
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+
+    def _loop(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch, more = self._gather(first)
+            for worker in {settlement.worker for settlement in batch}:
+                self._write([settlement for settlement in batch if settlement.worker == worker], worker)
+            if not more:
+                return
+
+    def _gather(self, first: Settlement) -> tuple[list[Settlement], bool]:
+        batch, size = [first], _size(first)
+        while len(batch) < MAX_OUTCOMES and size < MAX_BYTES:
+            try:
+                settlement = self._queue.get_nowait()
+            except Empty:
+                break
+            if settlement is None:
+                return batch, False
+            batch.append(settlement)
+            size += _size(settlement)
+        return batch, True
+
+    def _write(self, batch: Sequence[Settlement], worker: UUID) -> None:
+        outcomes = [settlement.outcome for settlement in batch]
+        pause_s, tried = FIRST_PAUSE_S, 0
+        while True:
+            try:
+                written = self._repository.settle(outcomes, worker=worker)
+                if tried:
+                    written |= self._written_before(outcomes, written)
+                break
+            except DatabaseUnavailable as error:
+                log.warning("%d outcomes wait to be written: %s", len(outcomes), error)
+                tried += 1
+                # A stopping hub keeps trying too: its grace time ends the process, not this loop.
+                threading.Event().wait(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        self._push_back([settlement for settlement in batch if settlement.outcome.id in written])
+        self._mailbox(Settled(tuple(batch), frozenset(written)))
+
+    def _written_before(self, outcomes: Sequence[Outcome], written: set[UUID]) -> set[UUID]:
+        """The reply to a commit may have been lost: then the rows already say what we wanted to write."""
+        rest = [outcome for outcome in outcomes if outcome.id not in written]
+        rows = self._repository.get_many([outcome.id for outcome in rest])
+        return {
+            o.id for o in rest if o.id in rows and (rows[o.id].epoch, rows[o.id].state) == (o.epoch, o.state)
+        }
+
+    def _push_back(self, batch: Sequence[Settlement]) -> None:
+        """Jobs that go back at once get their envelope at once; the relay is for those that were lost."""
+        due = {s.due.id: s.due for s in batch if s.due is not None}
+        try:
+            rows = self._repository.get_many(due)
+            for id, row in rows.items():
+                self._lists.push(pack([due[id]], row.enqueued_at.timestamp()))
+        except (DatabaseUnavailable, QueueUnavailable) as error:
+            log.warning("%d returned jobs are left to the relay: %s", len(due), error)
+
+
+def _size(settlement: Settlement) -> int:
+    blob = settlement.outcome.output
+    return len(blob.inline) if blob is not None and blob.inline is not None else 0
