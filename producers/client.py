@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
@@ -124,7 +124,7 @@ class Client:
         priority: PriorityName = "standard",
         deadline_s: float | None = None,
         metadata: Mapping[str, Any] | None = None,
-    ) -> Iterator[object]:
+    ) -> Generator[object, None, None]:
         """Run a model over any number of rows; yields the outputs in order, in bounded memory.
 
         Nothing is submitted before the first output is asked for. Closing the iterator, or an error,
@@ -197,7 +197,7 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self._where!r})"
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Drop what belongs to the parent of a fork, without closing it."""
         self._lock = threading.Lock()
         self._opened = None
@@ -237,7 +237,7 @@ def _begin_anew_after_fork(client: Client) -> None:
     def in_child() -> None:
         alive = reference()
         if alive is not None:
-            alive.forget()
+            alive._forget()
 
     os.register_at_fork(after_in_child=in_child)
 

@@ -87,7 +87,7 @@ def results_document(results: JobResults) -> dict[str, Any]:
     return {"id": results.id, "outputs": outputs, "errors": errors}
 
 
-def read_results_document(document: Mapping[str, Any], state: JobState) -> JobResults:
+def read_results_document(document: Mapping[str, Any], state: JobState, *, size: int = 0) -> JobResults:
     """The results that a results document tells of; the state stands in the job's own document."""
     values = document["outputs"]
     return JobResults(
@@ -95,6 +95,7 @@ def read_results_document(document: Mapping[str, Any], state: JobState) -> JobRe
         state=state,
         outputs=[from_json(value, where=f"outputs[{index}]") for index, value in enumerate(values)],
         failures=tuple(RowFailure(**error) for error in document["errors"]),
+        size=size,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -15,10 +16,10 @@ from shunter.producers.cache import FinishedCache
 from shunter.producers.documents import read_job_document, read_results_document
 from shunter.producers.http_watch import HttpWatch
 from shunter.producers.outputs import JobResults
-from shunter.producers.problems import error_of
+from shunter.producers.problems import MEDIA_TYPE, error_of
 from shunter.producers.rows import as_rows, packed_rows
 from shunter.producers.status import JobStatus
-from shunter.producers.submission import Accepted, Options
+from shunter.producers.submission import Accepted, Options, check_model_name
 from shunter.storage.errors import (
     AlreadyFinished,
     ApiUnavailable,
@@ -38,8 +39,8 @@ ANSWER_TIMEOUT_S = 90.0
 """Longer than any ?wait= that the API grants."""
 
 STATUSES = 4096
-RESULTS = 64
-"""Finished jobs whose status and results are kept, so that items of one job ask once."""
+RESULTS_BYTES = 64 * 2**20
+"""What is kept of finished jobs, statuses by number and results by size, so that items of one job ask once."""
 
 
 class HttpBackend:
@@ -53,7 +54,7 @@ class HttpBackend:
             timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         )
         self._statuses: FinishedCache[JobStatus] = FinishedCache(STATUSES)
-        self._results: FinishedCache[JobResults] = FinishedCache(RESULTS)
+        self._results: FinishedCache[JobResults] = FinishedCache(RESULTS_BYTES, size=attrgetter("size"))
 
     def submit(self, model: str, rows: object, options: Options) -> Accepted:
         return self._post(model, as_rows(rows), options)
@@ -73,7 +74,7 @@ class HttpBackend:
 
     def status(self, id: UUID) -> JobStatus:
         known = self._statuses.get(id)
-        return known if known is not None else self._read(self.request("GET", f"/v1/jobs/{id}"))
+        return known if known is not None else self._read(self._ask("GET", f"/v1/jobs/{id}"))
 
     def ended(self, id: UUID) -> bool:
         return self._statuses.get(id) is not None
@@ -84,7 +85,7 @@ class HttpBackend:
     def states(self, ids: Sequence[UUID], wait_s: float) -> Mapping[UUID, JobState]:
         """The states of those of these jobs that exist; waits a while for one of them to end."""
         params = {"ids": ",".join(map(str, ids)), "wait": wait_s}
-        answer = self.request("GET", "/v1/jobs", params=params)
+        answer = self._ask("GET", "/v1/jobs", params=params)
         statuses = [self._read(document) for document in answer["jobs"]]
         return {UUID(status.id): status.state for status in statuses}
 
@@ -103,24 +104,29 @@ class HttpBackend:
         return found
 
     def cancel(self, id: UUID) -> JobStatus:
-        return self._read(self.request("POST", f"/v1/jobs/{id}/cancel"))
+        return self._read(self._ask("POST", f"/v1/jobs/{id}/cancel"))
 
     def close(self) -> None:
         self._http.close()
 
-    def request(self, method: str, path: str, **options: Any) -> Any:
-        """The JSON that the API answers, or the error that it tells of."""
+    def _ask(self, method: str, path: str, **options: Any) -> Any:
+        """The JSON that the API answers; raises the error that it tells of."""
+        return orjson.loads(self._send(method, path, **options))
+
+    def _send(self, method: str, path: str, **options: Any) -> bytes:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.TransportError as error:
             raise ApiUnavailable(f"the API at {redact(self._url)} does not answer: {error}") from error
-        try:
-            document = orjson.loads(answer.content)
-        except orjson.JSONDecodeError as error:
-            raise self._not_ours(answer) from error
-        if answer.is_success:
-            return document
-        raise error_of(document, answer.status_code) if isinstance(document, dict) else self._not_ours(answer)
+        kind = answer.headers.get("content-type", "")
+        if answer.is_success and kind == "application/json":
+            return answer.content
+        if kind == MEDIA_TYPE:
+            raise error_of(orjson.loads(answer.content), answer.status_code)
+        raise ApiUnavailable(
+            f"{redact(self._url)} answered {answer.status_code} without a document of Shunter: "
+            "check that the URL is that of its API"
+        )
 
     def _post(self, model: str, rows: Sequence[object], options: Options) -> Accepted:
         body = {
@@ -134,12 +140,13 @@ class HttpBackend:
         headers = {"Content-Type": b"application/json"}
         if options.idempotency_key is not None:
             headers["Idempotency-Key"] = options.idempotency_key.encode()
-        status = self._read(self.request("POST", "/v1/jobs", content=orjson.dumps(body), headers=headers))
+        status = self._read(self._ask("POST", "/v1/jobs", content=orjson.dumps(body), headers=headers))
         return Accepted(UUID(status.id), status.model, status.version, status.rows.total)
 
     def _max_rows(self, model: str, version: int | None) -> int:
+        path = f"/v1/models/{quote(check_model_name(model), safe='')}"
         try:
-            document = self.request("GET", f"/v1/models/{quote(model, safe='')}")
+            document = self._ask("GET", path)
         except NotFound as error:
             raise UnknownModel(error.message, field="model") from error
         served = {entry["version"]: entry for entry in document["versions"]}
@@ -154,19 +161,13 @@ class HttpBackend:
         return status
 
     def _load(self, id: UUID) -> JobResults:
-        document = self.request("GET", f"/v1/jobs/{id}/results")
-        return read_results_document(document, self.status(id).state)
+        content = self._send("GET", f"/v1/jobs/{id}/results")
+        return read_results_document(orjson.loads(content), self.status(id).state, size=len(content))
 
     def _cancel_all(self, accepted: Sequence[Accepted]) -> None:
         for job in accepted:
             with suppress(AlreadyFinished, UnknownJob, Unavailable):
                 self.cancel(job.id)
-
-    def _not_ours(self, answer: httpx.Response) -> ApiUnavailable:
-        return ApiUnavailable(
-            f"{redact(self._url)} answered {answer.status_code} without a document of Shunter: "
-            "check that the URL is that of its API"
-        )
 
 
 def _json_rows(rows: Sequence[object]) -> list[object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -55,7 +55,7 @@ class MappedRows:
         self._exhausted = False
         self._numbers = count()
 
-    def run(self, rows: Iterable[object]) -> Iterator[object]:
+    def run(self, rows: Iterable[object]) -> Generator[object, None, None]:
         """The outputs of `rows`, in their order."""
         source = iter(rows)
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from shunter.storage import errors
 from shunter.storage.errors import (
     ApiUnavailable,
     Conflict,
@@ -53,7 +54,7 @@ def problem_document(status: int, *, code: str, title: str, detail: str) -> dict
 def error_of(document: Mapping[str, Any], status: int) -> ShunterError:
     """The error that a problem document tells of: of the type that the code names, else by the status."""
     code = str(document.get("code", ""))
-    kind = _kinds().get(code) or _by_status(status)
+    kind = _KINDS.get(code) or _by_status(status)
     # Not through the constructor: it would write the message anew.
     error = kind.__new__(kind)
     Exception.__init__(error, str(document.get("detail") or f"HTTP {status}"))
@@ -67,11 +68,10 @@ def _by_status(status: int) -> type[ShunterError]:
     return _BY_STATUS.get(status) or (InvalidInput if 400 <= status < 500 else ShunterError)
 
 
-def _kinds() -> dict[str, type[ShunterError]]:
-    return {kind.code: kind for kind in _descend(ShunterError)}
+def _kinds() -> Mapping[str, type[ShunterError]]:
+    """The public errors by their codes."""
+    kinds = (kind for kind in vars(errors).values() if isinstance(kind, type))
+    return {kind.code: kind for kind in kinds if issubclass(kind, ShunterError)}
 
 
-def _descend(kind: type[ShunterError]) -> Iterator[type[ShunterError]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _descend(child)
+_KINDS = _kinds()

@@ -59,6 +59,13 @@ class Accepted:
     existed: bool = False
 
 
+def check_model_name(model: object) -> str:
+    """The name, if it can be one; InvalidInput."""
+    if not isinstance(model, str) or not model or not model.isprintable():
+        raise InvalidInput(f"model is {model!r:.80}: give the name of a model", field="model")
+    return model
+
+
 def _check_version(version: object) -> None:
     if version is None:
         return

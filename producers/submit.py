@@ -15,7 +15,7 @@ import orjson
 import psycopg2
 
 from shunter.producers.rows import as_rows, packed_rows
-from shunter.producers.submission import Accepted, Options
+from shunter.producers.submission import Accepted, Options, check_model_name
 from shunter.storage.envelope import Due, Envelope, pack
 from shunter.storage.errors import (
     DatabaseUnavailable,
@@ -99,9 +99,7 @@ class Submitter:
         return Accepted(id, job.model, job.version, job.rows, existed=enqueued_at is None)
 
     def _check(self, model: object, values: Sequence[object], options: Options) -> RegisteredModel:
-        if not isinstance(model, str) or not model.isprintable() or not model:
-            raise InvalidInput(f"model is {model!r}: give the name of a model", field="model")
-        registered = self._registry.get(model, options.version)
+        registered = self._registry.get(check_model_name(model), options.version)
         registered.config.signature.check_rows(values)
         return registered
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -57,20 +56,19 @@ class Demo:
 
     def run(self, *, keep: bool) -> bool:
         """Whether every result was right."""
-        with _scratch_directory() as directory:
+        directory = Path(tempfile.mkdtemp(prefix="shunter-demo-"))
+        # Started by root, Postgres may have to run as another user, who must get through.
+        directory.chmod(0o755)
+        passed = False
+        try:
             trained = self._train(directory / "models")
-            options = FleetOptions(
-                data=directory / "data", models=trained.models, port=0, external=self._settings
-            )
-            began = time.monotonic()
-            with LocalFleet(options, say=self._say) as fleet:
-                self._say(f"fleet ready in {time.monotonic() - began:.1f} s")
-                self._say(f"api={fleet.api_url}  docs={fleet.api_url}/docs  flower={fleet.flower_url}")
-                problems = self._use(fleet, trained)
-                self._conclude(fleet, problems)
-                if keep:
-                    self._keep(fleet)
-        return not problems
+            passed = self._run_fleet(directory / "data", trained, keep=keep)
+        except KeyboardInterrupt:
+            passed = True  # nothing went wrong that somebody would want to look into
+            raise
+        finally:
+            self._tidy(directory, passed=passed)
+        return passed
 
     def _train(self, models: Path) -> Trained:
         from shunter.demo_model import training
@@ -89,6 +87,24 @@ class Demo:
             f"{right[digits.held_out].mean():.1%} of the other {int(digits.held_out.sum())} are read right"
         )
         return Trained(digits, models, expected)
+
+    def _run_fleet(self, data: Path, trained: Trained, *, keep: bool) -> bool:
+        options = FleetOptions(data=data, models=trained.models, port=0, external=self._settings)
+        began = time.monotonic()
+        with LocalFleet(options, say=self._say) as fleet:
+            self._say(f"fleet ready in {time.monotonic() - began:.1f} s")
+            self._say(f"api={fleet.api_url}  docs={fleet.api_url}/docs  flower={fleet.flower_url}")
+            problems = self._use(fleet, trained)
+            self._conclude(problems)
+            if keep:
+                self._keep(fleet)
+        return not problems
+
+    def _tidy(self, directory: Path, *, passed: bool) -> None:
+        if passed or not (directory / "data").exists():
+            shutil.rmtree(directory)
+        else:
+            self._say(f"its data and logs are left in {directory}: remove it when you have looked into them")
 
     def _use(self, fleet: LocalFleet, trained: Trained) -> list[str]:
         try:
@@ -155,13 +171,11 @@ class Demo:
         stage, share = demo_checks.slowest_stage(stats["seconds"])
         self._say(f"slowest stage: {stage}, {share:.0%} of the model's time")
 
-    def _conclude(self, fleet: LocalFleet, problems: Sequence[str]) -> None:
+    def _conclude(self, problems: Sequence[str]) -> None:
         for problem in problems[: demo_checks.WORST_SHOWN]:
             self._console.print(f"[red]wrong:[/red] {problem}")
         if problems:
-            self._console.print(
-                f"[red]failed:[/red] {len(problems)} wrong; logs are in {fleet.directory.logs}"
-            )
+            self._console.print(f"[red]failed:[/red] {len(problems)} wrong")
         else:
             self._console.print("[green]passed:[/green] every result was checked")
 
@@ -186,14 +200,6 @@ class Demo:
 def run_demo(settings: Settings, *, keep: bool) -> bool:
     """Run the demo; whether every result was checked and right."""
     return Demo(settings, Console(soft_wrap=True)).run(keep=keep)
-
-
-@contextmanager
-def _scratch_directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="shunter-demo-") as name:
-        # Started by root, Postgres may have to run as another user, who must get through.
-        os.chmod(name, 0o755)
-        yield Path(name)
 
 
 def _look_up(client: Client, id: str, image: int) -> Answer:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from shunter.data_directory import DataDirectory, Record
 from shunter.embedded import EmbeddedServiceError
@@ -34,6 +36,7 @@ HOPELESS_AFTER_ENDS = 3
 WORKER_STOP_S = 30.0  # a worker gives back what it cannot finish in less
 FRONT_STOP_S = 10.0  # requests under way are given half of it
 POLL_S = 0.05
+ANSWER_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,26 +238,25 @@ class LocalFleet:
             time.sleep(POLL_S)
 
     def _api_answers(self) -> bool:
-        connection = HTTPConnection(self.api_url.removeprefix("http://"), timeout=5)
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()
+        return self._ask("/readyz") is not None
 
     def _a_worker_beats(self) -> bool:
-        from shunter.storage.database import Database
-        from shunter.storage.worker_registry import WorkerRegistry
-
+        # Asked through the API: another fleet's, which took the port first, does not know our workers.
+        told = self._ask("/v1/workers") or {"workers": []}
         ours, host = set(self._supervisor.pids().values()), socket.gethostname()
-        database = Database(self.settings.database_url, pool_size=1)
+        return any(w["live"] and w["host"] == host and w["pid"] in ours for w in told["workers"])
+
+    def _ask(self, path: str) -> Any:
+        """What our API answers; None if it does not, or not yet."""
+        connection = HTTPConnection(self.api_url.removeprefix("http://"), timeout=ANSWER_WITHIN_S)
         try:
-            present = WorkerRegistry(database).present()
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return json.load(answer) if answer.status == HTTPStatus.OK else None
+        except (OSError, HTTPException, ValueError):
+            return None
         finally:
-            database.close()
-        return any(worker.live and worker.host == host and worker.pid in ours for worker in present)
+            connection.close()
 
     def _write_record(self, *, ready: bool) -> None:
         self.directory.write(

@@ -40,6 +40,10 @@ MAX_ROWS = 256
 """Rows' worth of jobs in one envelope; a bigger job travels alone."""
 
 
+LATEST = 253_402_300_800.0
+"""The year 10000: no Python datetime holds a later `enqueued_at`."""
+
+
 def queue_name(model: str) -> str:
     """The Celery queue of a model."""
     return QUEUE_PREFIX + model
@@ -205,11 +209,27 @@ def decode_body(body: bytes | str, *, task_id: str) -> Envelope:
             model=str(fields.get("model", "")),
             version=int(fields.get("version", 0)),
             rows=int(fields.get("rows", 0)),
-            priority=Priority.from_label(str(fields.get("priority", "standard"))),
-            enqueued_at=float(fields["enqueued_at"]) if fields.get("enqueued_at") is not None else None,
+            priority=_priority(fields.get("priority")),
+            enqueued_at=_seconds(fields.get("enqueued_at")),
         )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise EnvelopeError(f"kwargs holds a bad value: {error!r}") from error
+
+
+def _priority(label: Any) -> Priority:
+    try:
+        return Priority.from_label(str(label))
+    except KeyError:
+        # Absent, or a class that only a newer writer knows.
+        return Priority.STANDARD
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    if not 0 <= float(value) < LATEST:
+        raise ValueError(f"{value!r:.40} is no time")
+    return float(value)
 
 
 def _json(raw: bytes | str, what: str) -> Any:

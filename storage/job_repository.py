@@ -22,7 +22,7 @@ from shunter.storage.job import (
     NewJob,
     Priority,
 )
-from shunter.storage.outcome import Outcome, RowFailure, StoredResult
+from shunter.storage.outcome import Outcome, RowFailure, StoredResult, error_document
 from shunter.storage.results import Blob
 
 Served = Collection[tuple[str, int]]
@@ -106,10 +106,17 @@ RETURNING id
 """
 
 COUNT_DEATHS = f"""
+WITH held AS (
+    SELECT id FROM jobs
+    WHERE id = ANY(%(ids)s::uuid[]) AND state = '{JobState.RUNNING}' AND worker = %(worker)s
+      AND (id, epoch) IN %(claims)s
+    ORDER BY id FOR UPDATE
+)
 UPDATE jobs SET deaths = deaths + 1
-WHERE id = ANY(%(ids)s::uuid[]) AND state = '{JobState.RUNNING}' AND worker = %(worker)s
-  AND (id, epoch) IN %(claims)s
-RETURNING id, deaths
+FROM held
+WHERE jobs.id = held.id AND jobs.id = ANY(%(ids)s::uuid[])
+  AND state = '{JobState.RUNNING}' AND worker = %(worker)s AND (jobs.id, epoch) IN %(claims)s
+RETURNING jobs.id, deaths
 """
 
 HELD = f"SELECT id, epoch FROM jobs WHERE state = '{JobState.RUNNING}' AND worker = %(worker)s"
@@ -330,7 +337,7 @@ def _settle_columns(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         ],
         "output_keys": [blob.key if blob else None for blob in blobs],
         "row_errors": [_json([failure.document() for failure in o.failures] or None) for o in ordered],
-        "errors": [_json(outcome.error) for outcome in ordered],
+        "errors": [_json(error_document(outcome.error)) for outcome in ordered],
     }
 
 

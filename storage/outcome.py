@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from shunter.storage.errors import shorten
-from shunter.storage.job import JobState, Move
+from shunter.storage.job import MOVES, JobState, Move
 from shunter.storage.results import Blob
+
+_ENDINGS = {(legal.move, legal.target) for legal in MOVES if legal.source is JobState.RUNNING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class RowFailure:
 
     def document(self) -> dict[str, Any]:
         """The JSON form, as stored and as served."""
-        return {"index": self.index, "code": self.code, "message": shorten(self.message)}
+        # Model code chose these: one NUL in them, and Postgres would refuse every outcome settled with it.
+        return {"index": self.index, "code": shorten(str(self.code)), "message": shorten(str(self.message))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,10 @@ class Outcome:
     retry_in_s: float = 0.0
     counts_attempt: bool = False
 
+    def __post_init__(self) -> None:
+        if (self.move, self.state) not in _ENDINGS:
+            raise ValueError(f"no running job becomes {self.state} by {self.move}")
+
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
@@ -62,6 +70,13 @@ class StoredResult:
             return self.failures
         error = self.error or {"code": self.state.value, "message": f"the job was {self.state.value}"}
         return tuple(RowFailure(index, error["code"], error["message"]) for index in range(self.rows))
+
+
+def error_document(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """An error's JSON form, as stored and as served."""
+    if error is None:
+        return None
+    return {key: shorten(value) if isinstance(value, str) else value for key, value in error.items()}
 
 
 def failed(id: UUID, epoch: int, *, code: str, message: str, rows: int) -> Outcome:

@@ -13,15 +13,18 @@ WEEKS_AHEAD = 3
 def statements(now: datetime, *, weeks: int = WEEKS_AHEAD) -> Iterator[str]:
     """SQL that makes the partitions of this week and the next ones, unless they exist.
 
-    A week whose rows already lie in the default partition keeps them there.
+    A week whose rows already lie in the default partition keeps them there. Another process may be
+    making the same partition: IF NOT EXISTS looks before it waits for that one.
     """
+    # The weeks are cut in UTC, whatever zone the session's clock speaks in.
+    now = now.astimezone(UTC)
     monday = datetime(now.year, now.month, now.day, tzinfo=UTC) - timedelta(days=now.weekday())
     for start in (monday + WEEK * week for week in range(weeks)):
         yield f"""
             DO $$ BEGIN
                 CREATE TABLE IF NOT EXISTS jobs_{start:%Y%m%d} PARTITION OF jobs
                 FOR VALUES FROM ('{lowest_id(start)}') TO ('{lowest_id(start + WEEK)}');
-            EXCEPTION WHEN check_violation THEN NULL;
+            EXCEPTION WHEN check_violation OR duplicate_table OR unique_violation THEN NULL;
             END $$"""
 
 

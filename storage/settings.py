@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,6 +18,10 @@ PREFIX = "SHUNTER_"
 DATABASE_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg2")
 REDIS_SCHEMES = ("redis", "rediss", "sentinel", "redis+socket")
 STORE_SCHEMES = ("file", "s3")
+
+# By pattern, not by parts: a URL that urlsplit misreads must not show its password either.
+_USER_PASSWORD = re.compile(r"(://[^:@/]*:)(?:(?!;[a-z+]+://).)+@")
+_QUERY_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&#]+", re.IGNORECASE)
 
 MAX_JOB_ROWS = 10_000
 """Rows in one job; a larger dataset is several jobs (`map`) or a scoring (`score`)."""
@@ -75,19 +80,23 @@ class Settings:
 
 
 def _check_scheme(field: str, url: str, schemes: tuple[str, ...]) -> None:
-    if url and urlsplit(url).scheme not in schemes:
+    if url and _scheme(url) not in schemes:
         raise SettingsError(
             f"{PREFIX}{field.upper()} is {redact(url)!r}: its scheme must be one of {', '.join(schemes)}",
             field=PREFIX + field.upper(),
         )
 
 
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError:
+        return ""
+
+
 def redact(url: str) -> str:
-    """The URL without its password, for messages and logs."""
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    return url.replace(f":{parts.password}@", ":***@", 1)
+    """The URL, or several joined by semicolons, without passwords, for messages and logs."""
+    return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1***@", url))
 
 
 def _warn_unknown(name: str, known: Mapping[str, str]) -> None:

@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 
 from shunter.storage.errors import ObjectNotFound
 from shunter.storage.object_keys import ObjectInfo, check_end, check_key, check_prefix, check_range
+from shunter.storage.testing_jobs import InMemoryJobRepository
+
+__all__ = ["InMemoryJobRepository", "InMemoryObjectStore"]
 
 
 class InMemoryObjectStore:

@@ -33,6 +33,42 @@ from shunter.workers.messages import (
 PATIENCE_S = 60.0
 """How long to wait for an engine's word before the test fails."""
 
+DOUBLE = """
+    import sys
+    import numpy as np
+
+    class Model:
+        def forward(self, rows):
+            assert "torch" not in sys.modules
+            return np.stack(rows) * 2
+"""
+
+# Its forward waits for a file, so that a test decides when the first batch ends.
+GATED = """
+    import os, time
+
+    class Model:
+        def load(self, directory, device, **params):
+            self.gate = directory / "gate"
+
+        def forward(self, rows):
+            (self.gate.parent / "inside").touch()
+            while not self.gate.exists():
+                time.sleep(0.005)
+            return rows
+"""
+
+
+FOREVER = """
+    import time
+
+    class Model:
+        def load(self, *_):
+            time.sleep(600)
+
+        def forward(self, rows): ...
+"""
+
 MessageT = TypeVar("MessageT", bound=ToHub)
 
 
@@ -169,3 +205,8 @@ class EngineProcess:
     def begun(self) -> list[Begun]:
         """Every announcement so far."""
         return [message for message in self.heard if isinstance(message, Begun)]
+
+
+def start_engine(directory: Path, code: str = "", config: str = "") -> EngineProcess:
+    """An engine for a model of one version in `directory`, with its objects there too."""
+    return EngineProcess(write_model(directory, code, config=config), store=directory / "objects")

@@ -11,6 +11,8 @@ from kombu import Queue
 
 from shunter.storage.envelope import PRIORITY_STEPS, TASK_NAME
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 PREFETCH = 32
 """Envelopes popped and not yet claimed; they go back to the queue when the worker dies or drains."""
 
@@ -31,7 +33,7 @@ def create_app(redis_url: str, queues: Iterable[str] = ()) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
-        broker_transport_options={"priority_steps": list(PRIORITY_STEPS), "queue_order_strategy": "priority"},
+        broker_transport_options={"priority_steps": sorted(PRIORITY_STEPS)},
         accept_content=["json"],
         enable_utc=True,
     )
@@ -56,6 +58,8 @@ def flower_arguments(
 ) -> tuple[list[str], dict[str, str]]:
     """Command and environment that start stock Flower on this fleet."""
     command = ["-m", "celery", f"--broker={redis_url}", "flower", f"--address={address}", f"--port={port}"]
-    # On loopback nobody else can ask; elsewhere Flower's own authentication must be set up.
-    environment = {**os.environ, "FLOWER_UNAUTHENTICATED_API": "true"}
+    environment = dict(os.environ)
+    if address in LOOPBACK:
+        # Nobody else can ask there; elsewhere Flower's own authentication must be set up.
+        environment["FLOWER_UNAUTHENTICATED_API"] = "true"
     return command, environment

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import bootsteps
+from celery.platforms import SecurityWarning
 from celery.worker.consumer.tasks import Tasks
 
 from shunter.storage.envelope import decode_body
@@ -15,6 +17,7 @@ from shunter.storage.errors import EnvelopeError
 from shunter.workers.claimer import Delivery, Misfit
 from shunter.workers.envelope_log import TaskEvent
 from shunter.workers.hub import Hub
+from shunter.workers.transport import ServingOrder, set_paused
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +58,13 @@ class CeleryWire:
         """Pop no more from this queue."""
         if queue not in self._paused:
             self._paused.add(queue)
-            self.run(lambda: self._consumer.task_consumer.cancel_by_queue(queue))
+            self.run(lambda: set_paused(self._consumer.task_consumer.channel, queue, paused=True))
 
     def resume(self, queue: str) -> None:
         """Pop from this queue again."""
         if queue in self._paused:
             self._paused.discard(queue)
-            self.run(lambda: self._consume(queue))
+            self.run(lambda: set_paused(self._consumer.task_consumer.channel, queue, paused=False))
 
     def pump(self) -> None:
         """Do what is waiting; only on the loop's thread, or after the loop has ended."""
@@ -78,12 +81,6 @@ class CeleryWire:
         for event in events:
             dispatcher.send(event.type, **event.fields)
 
-    def _consume(self, queue: str) -> None:
-        queues = self._consumer.app.amqp.queues
-        if queue in queues.consume_from and not self._consumer.task_consumer.consuming_from(queue):
-            self._consumer.task_consumer.add_queue(queues[queue])
-            self._consumer.task_consumer.consume()
-
 
 def _somebody_listens(dispatcher: Any) -> bool:
     return bool(dispatcher and dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups))
@@ -96,6 +93,7 @@ class HubStep(bootsteps.StartStopStep):
 
     def start(self, c: Any) -> None:
         """A connection has been made, the first or another."""
+        c.task_consumer.channel.priority_steps = ServingOrder()
         c.app.shunter_wire.bind(c)
 
     def stop(self, c: Any) -> None:
@@ -114,6 +112,8 @@ class HubStep(bootsteps.StartStopStep):
 
 def attach(app: Any, hub: Hub, wire: CeleryWire) -> None:
     """Make an app's worker serve a hub."""
+    # Celery warns of root because of pickle, which this worker does not accept.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app.shunter_hub = hub
     app.shunter_wire = wire
     app.steps["consumer"].add(HubStep)

@@ -39,6 +39,14 @@ class EngineGone:
 EngineMail = FromEngine | EngineGone
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a stage has in hand, and since when."""
+
+    claims: tuple[Claim, ...]
+    since: float
+
+
 @dataclass(eq=False)
 class EngineHandle:
     """One engine; only the hub's own thread calls it.
@@ -56,8 +64,7 @@ class EngineHandle:
     verdict: str | None = None
     """Why we killed it, if we did."""
     started_at: float = field(default_factory=time.monotonic)
-    _begun: dict[str, tuple[Claim, ...]] = field(default_factory=dict)
-    _forward_since: float | None = None
+    _begun: dict[str, _Work] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ours, theirs = socket.socketpair()
@@ -108,33 +115,27 @@ class EngineHandle:
         match message:
             case messages.Loaded():
                 self.loaded = True
+            case messages.Begun(stage, ()):
+                self._begun.pop(stage, None)
             case messages.Begun(stage, claims):
-                self._begun[stage] = claims
-                if stage == "forward":
-                    self._forward_since = now
-            case messages.BatchDone():
-                self._begun.pop("forward", None)
-                self._forward_since = None
+                self._begun[stage] = _Work(claims, now)
             case _:
                 pass
 
     @property
     def suspects(self) -> set[Claim]:
         """The claims that were in the model's hands when it was last heard of."""
-        return {claim for claims in self._begun.values() for claim in claims}
+        return {claim for work in self._begun.values() for claim in work.claims}
 
     def overdue(self, now: float) -> str | None:
         """What it has been at for too long, if anything."""
         config = self.model.config.run
         if not self.loaded:
-            waited = now - self.started_at
-            return (
-                f"the model did not load within {config.load_timeout_s:g} s"
-                if waited > config.load_timeout_s
-                else None
-            )
-        if self._forward_since is not None and now - self._forward_since > config.batch_timeout_s:
-            return f"a batch took longer than batch_timeout_s, {config.batch_timeout_s:g} s"
+            late = now - self.started_at > config.load_timeout_s
+            return f"the model did not load within {config.load_timeout_s:g} s" if late else None
+        for stage, work in self._begun.items():
+            if now - work.since > config.batch_timeout_s:
+                return f"{stage} took longer than batch_timeout_s, {config.batch_timeout_s:g} s"
         return None
 
     def _read(self) -> None:

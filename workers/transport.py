@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import kombu
 import redis
 from kombu.exceptions import OperationalError
 
-from shunter.storage.envelope import Envelope, by_list, decode
+from shunter.storage.envelope import PRIORITY_STEPS, Envelope, by_list, decode
 from shunter.storage.errors import EnvelopeError, QueueUnavailable
 from shunter.storage.settings import redact
 
@@ -75,3 +76,30 @@ def _enqueued_at(raw: bytes | str) -> float | None:
         return decode(raw).enqueued_at
     except EnvelopeError:
         return None
+
+
+class ServingOrder(list[int]):
+    """kombu's priority steps: sorted, as kombu looks them up, but gone through in our order of service.
+
+    The base list, where a plain Celery message lands, is our middle class; kombu would serve it first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(sorted(PRIORITY_STEPS))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(PRIORITY_STEPS)
+
+
+def set_paused(channel: Any, queue: str, *, paused: bool) -> None:
+    """Leave a queue out of what a kombu Redis channel pops from, or take it in again.
+
+    The consumer stays, unlike after `cancel`: a message that is already on its way is still delivered,
+    and Flower and `celery inspect` go on showing the queue.
+    """
+    active = channel._active_queues
+    if paused and queue in active:
+        active.remove(queue)
+    elif not paused and queue not in active:
+        active.append(queue)
+    channel._update_queue_cycle()

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from shunter.producers.problems import MEDIA_TYPE, problem, problem_document
 from shunter.storage.errors import InvalidInput, ShunterError, Unauthorized, Unavailable
@@ -24,7 +25,7 @@ RETRY_AFTER_S = 1
 def answer(document: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer."""
     return Response(
-        orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS),
+        orjson.dumps(document),
         status_code=status,
         media_type="application/json",
         headers=headers,
@@ -74,7 +75,15 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
         title=phrase,
         detail=f"{request.method} {request.url.path}: {phrase.lower()}; /docs lists what there is",
     )
-    return _problem(document, error.headers or {})
+    headers = {"Allow": _allowed(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else {}
+    return _problem(document, headers)
+
+
+def _allowed(request: Request) -> str:
+    """Every method of this path: the router names those of one route, and each of ours has its own."""
+    paths: Mapping[str, Mapping[str, Any]] = request.app.openapi()["paths"]
+    methods = [paths[path] for path in paths if compile_path(path)[0].match(request.url.path)]
+    return ", ".join(sorted({method.upper() for each in methods for method in each})) or "GET"
 
 
 def _on_bad_parameter(request: Request, error: Exception) -> Response:

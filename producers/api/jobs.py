@@ -26,9 +26,18 @@ MAX_WAIT_S = 60
 MAX_IDS = 100
 MAX_PAGE = 100
 
+UUID_PATTERN = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-Id = Annotated[str, Path(description="The id of a job, or of an item: `{job}.{index}`.")]
+# Documented, not checked, by pattern: the refusal of `parse_item_id` says more.
+Id = Annotated[
+    str,
+    Path(
+        description="The id of a job, or of an item: `{job}.{index}`.",
+        json_schema_extra={"pattern": f"^{UUID_PATTERN}(\\.(0|[1-9][0-9]{{0,8}}))?$"},
+    ),
+]
 Wait = Annotated[
     float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the job to end before answering.")
 ]
@@ -72,7 +81,10 @@ async def find(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
     ids: Annotated[
         str | None,
-        Query(description=f"Only these jobs, up to {MAX_IDS} ids with commas; `wait` until one has ended."),
+        Query(
+            description=f"Only these jobs, up to {MAX_IDS} ids with commas; `wait` until one has ended.",
+            json_schema_extra={"pattern": f"^{UUID_PATTERN}(,{UUID_PATTERN}){{0,{MAX_IDS - 1}}}$"},
+        ),
     ] = None,
     wait: Wait = 0,
 ) -> Response:

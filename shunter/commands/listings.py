@@ -1,17 +1,22 @@
-"""Commands that list what there is: workers and models."""
+"""Commands that list what there is: workers and models, from Postgres or through the API."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from shunter.commands.output import as_json_option, print_json, print_table
+from shunter.storage.settings import Settings
 
 if TYPE_CHECKING:
-    from shunter.storage.database import Database
+    from shunter.storage.model_registry import RegisteredModel
     from shunter.storage.worker_registry import Worker
+
+Document = Mapping[str, Any]
 
 
 @click.command()
@@ -22,12 +27,9 @@ def workers(*, as_json: bool) -> None:
     \b
     shunter workers
     """
-    from shunter.storage.worker_registry import WorkerRegistry
-
-    with closing(_database()) as database:
-        present = WorkerRegistry(database).present()
+    present, _ = _look()
     if as_json:
-        print_json([_worker_document(worker) for worker in present])
+        print_json(present)
         return
     print_table(
         ["WORKER", "STATE", "DEVICE", "SERVES", "BATCHES", "ROWS", "ROWS/BATCH"],
@@ -52,68 +54,67 @@ def list_models(*, as_json: bool) -> None:
     \b
     shunter models list
     """
-    from shunter.storage.model_registry import ModelRegistry
-    from shunter.storage.worker_registry import WorkerRegistry
-
-    with closing(_database()) as database:
-        registered, present = ModelRegistry(database).list(), WorkerRegistry(database).present()
-    served = {(s.model, s.version): s.state for worker in present if worker.live for s in worker.serves}
-    documents = [
-        {
-            "name": model.name,
-            "version": model.version,
-            "digest": model.digest,
-            "served": served.get((model.name, model.version)),
-            **model.config.to_document(),
-        }
-        for model in registered
-    ]
+    present, registered = _look()
+    engines = {(s["model"], s["version"]): s["state"] for w in present if w["live"] for s in w["serves"]}
+    versions = [{**model, "engine": engines.get((model["name"], model["version"]))} for model in registered]
     if as_json:
-        print_json(documents)
+        print_json(versions)
         return
     print_table(
         ["MODEL", "VERSION", "ENGINE", "MAX ROWS"],
-        [
-            (
-                model.name,
-                model.version,
-                served.get((model.name, model.version), "no worker"),
-                model.config.batching.max_rows,
-            )
-            for model in registered
-        ],
+        [(v["name"], v["version"], v["engine"] or "no worker", v["batching"]["max_rows"]) for v in versions],
     )
 
 
-def _database() -> Database:
-    from shunter.storage.database import Database
-    from shunter.storage.settings import Settings
-
-    return Database(Settings.from_environment().require("database_url").database_url, pool_size=1)
-
-
-def _worker_document(worker: Worker) -> dict[str, object]:
+def worker_document(worker: Worker) -> Document:
+    """A worker as the API tells of it."""
+    facts = ("name", "host", "pid", "device", "state", "live", "silent_s", "started_at", "stats")
     return {
-        "name": worker.name,
-        "state": _state(worker),
-        "device": worker.device,
-        "host": worker.host,
-        "pid": worker.pid,
-        "started_at": worker.started_at,
-        "silent_s": worker.silent_s,
-        "serves": worker.serves,
-        "stats": worker.stats,
+        "id": worker.incarnation,
+        **{fact: getattr(worker, fact) for fact in facts},
+        "serves": [asdict(serving) for serving in worker.serves],
     }
 
 
-def worker_row(worker: Worker) -> tuple[object, ...]:
+def worker_row(worker: Document) -> tuple[object, ...]:
     """One line of the table of workers."""
-    batches = sum(stats["batches"] for stats in worker.stats.values())
-    rows = sum(stats["rows"] for stats in worker.stats.values())
-    serves = ", ".join(f"{s.model}:{s.version} {s.state}" for s in worker.serves)
+    batches = sum(stats["batches"] for stats in worker["stats"].values())
+    rows = sum(stats["rows"] for stats in worker["stats"].values())
+    state = worker["state"] if worker["live"] else f"silent for {worker['silent_s']:.0f} s"
+    serves = ", ".join(f"{s['model']}:{s['version']} {s['state']}" for s in worker["serves"])
     mean = f"{rows / batches:.1f}" if batches else None
-    return (worker.name, _state(worker), worker.device, serves, batches, rows, mean)
+    return (worker["name"], state, worker["device"], serves, batches, rows, mean)
 
 
-def _state(worker: Worker) -> str:
-    return worker.state if worker.live else f"silent for {worker.silent_s:.0f} s"
+def _look() -> tuple[Sequence[Document], Sequence[Document]]:
+    """The workers and the model versions there are."""
+    settings = Settings.from_environment()
+    if settings.api_url and not settings.database_url:
+        return _look_through_api(settings)
+    return _look_into_database(settings)
+
+
+def _look_through_api(settings: Settings) -> tuple[Sequence[Document], Sequence[Document]]:
+    from shunter.producers.http import HttpBackend
+
+    with closing(HttpBackend(settings.api_url, api_key=settings.api_key)) as api:
+        present, registered = api.request("GET", "/v1/workers"), api.request("GET", "/v1/models")
+    versions = [{"name": m["name"], **version} for m in registered["models"] for version in m["versions"]]
+    return present["workers"], versions
+
+
+def _look_into_database(settings: Settings) -> tuple[Sequence[Document], Sequence[Document]]:
+    from shunter.storage.database import Database
+    from shunter.storage.model_registry import ModelRegistry
+    from shunter.storage.worker_registry import WorkerRegistry
+
+    with closing(Database(settings.require("database_url").database_url, pool_size=1)) as database:
+        present, registered = WorkerRegistry(database).present(), ModelRegistry(database).list()
+    return [worker_document(worker) for worker in present], [_model_document(model) for model in registered]
+
+
+def _model_document(model: RegisteredModel) -> Document:
+    config = model.config.to_document()
+    facts = {"name": model.name, "version": model.version, "digest": model.digest}
+    # Not its [params]: they may hold what only the model's author should see.
+    return {**facts, "batching": config["batching"], "signature": config["signature"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from shunter.storage.errors import SettingsError
 SEED = 7
 EPOCHS = 16
 BATCH = 64
+LEARNING_RATE = 0.05
+MOMENTUM = 0.9
 TEST_SHARE = 5  # every fifth image is kept from training
 SOURCES = ("model.py", "model.toml")
 
@@ -48,11 +50,17 @@ def train(digits: Digits, network: nn.Sequential) -> Iterator[float]:
     torch.set_num_threads(1)
     seen = ~digits.held_out
     images, labels = published.as_batch(digits.images[seen]), torch.from_numpy(digits.labels[seen])
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    parameters = list(network.parameters())
+    velocities = [torch.zeros_like(parameter) for parameter in parameters]
     order = torch.Generator().manual_seed(SEED)
     for _ in range(EPOCHS):
         shuffled = torch.split(torch.randperm(len(labels), generator=order), BATCH)
-        yield sum(_step(network, optimizer, images[rows], labels[rows]) for rows in shuffled) / len(shuffled)
+        losses = []
+        for rows in shuffled:
+            loss = nn.functional.cross_entropy(network(images[rows]), labels[rows])
+            _step(parameters, velocities, torch.autograd.grad(loss, parameters))
+            losses.append(float(loss.detach()))
+        yield sum(losses) / len(losses)
 
 
 def new_network() -> nn.Sequential:
@@ -80,9 +88,9 @@ def predict(directory: Path, digits: Digits) -> NDArray[np.float32]:
     return probabilities
 
 
-def _step(network: nn.Sequential, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> float:
-    optimizer.zero_grad()
-    loss = nn.functional.cross_entropy(network(images), labels)
-    torch.autograd.backward(loss)
-    optimizer.step()
-    return float(loss.detach())
+def _step(parameters: Sequence[Tensor], velocities: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Gradient descent with momentum; torch.optim would load a compiler first, which leaves files behind."""
+    with torch.no_grad():
+        for parameter, velocity, gradient in zip(parameters, velocities, gradients, strict=True):
+            velocity.mul_(MOMENTUM).add_(gradient)
+            parameter.sub_(LEARNING_RATE * velocity)

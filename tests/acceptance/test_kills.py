@@ -31,6 +31,16 @@ class Model:
         return rows
 """
 
+HANGING = """
+import time
+
+class Model:
+    def forward(self, rows):
+        while "hang" in rows:
+            time.sleep(1)
+        return rows
+"""
+
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Gate:
@@ -43,6 +53,7 @@ def fleet(tmp_path: Path, gate: Gate) -> Iterator[LocalFleet]:
     gate.publish(models, "gated", toml="[batching]\nmax_rows = 8")
     write_model(models, "double", DOUBLE)
     write_model(models, "suicidal", SUICIDAL)
+    write_model(models, "hanging", HANGING, toml="[run]\nbatch_timeout_s = 1")
     with running_fleet(tmp_path, models) as fleet:
         yield fleet
 
@@ -97,6 +108,15 @@ def test_a_job_that_kills_its_engine_fails_alone(client: Client, fleet: LocalFle
     status = killer.wait(timeout=60)
     assert (status.state, status.error and status.error["code"]) == ("failed", "engine_died")
     assert stored(fleet, killer.id).deaths >= 2
+
+
+def test_a_job_that_hangs_its_engine_fails_alone(client: Client) -> None:
+    hanging = client.submit("hanging", ["hang"])
+    others = [client.submit("hanging", [n]) for n in range(20)]
+    assert [job.outputs() for job in others] == [[n] for n in range(20)]
+    status = hanging.wait(timeout=60)
+    assert (status.state, status.error and status.error["code"]) == ("failed", "engine_died")
+    assert "batch_timeout_s" in str(status.error)
 
 
 def test_cancelling_a_running_job_refuses_its_outcome(client: Client, fleet: LocalFleet, gate: Gate) -> None:

@@ -321,18 +321,13 @@ class TestMap:
             next(outputs)
 
     def test_closing_it_cancels_what_is_under_way(self, client: Client, settings: Settings) -> None:
-        with FakeWorker(settings) as worker:
-            outputs = client.map("echo", range(64), window=64)
-            assert next(outputs) == 0
-            worker.gate.clear()
-        rest = client.map("echo", iter(range(64)), window=64, errors="return")
+        outputs = client.map("echo", range(64), window=64, errors="return")
         with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(next, rest)
-            direct = wait_until(lambda: queued_jobs(settings))
-            with Client(settings=settings) as other:
-                other.job(direct[0]).cancel()
-            assert isinstance(asked.result(PATIENCE_S), RowFailure)
-        rest.close()  # type: ignore[attr-defined]
+            asked = pool.submit(next, outputs)
+            wait_until(lambda: len(queued_jobs(settings)) == 8)
+            client.job(queued_jobs(settings)[0]).cancel()
+            assert asked.result(PATIENCE_S) == RowFailure(0, "cancelled", "the job was cancelled")
+        outputs.close()
         assert queued_jobs(settings) == []
 
     def test_bad_options_are_refused_at_once(self, client: Client) -> None:
@@ -359,10 +354,10 @@ class TestSubmission:
     def test_the_same_key_with_another_body_is_a_conflict(self, client: Client) -> None:
         body: dict[str, Any] = {"model": "echo", "rows": [1], "idempotency_key": "k"}
         job = client.submit(**body)
-        changes = ({"rows": [2]}, {"model": "negate"}, {"priority": "bulk"}, {"metadata": {}}, {"version": 1})
-        for change in changes:
+        changes = {"rows": [2], "model": "negate", "priority": "bulk", "metadata": {}, "version": 1}
+        for name, value in changes.items():
             with pytest.raises(IdempotencyConflict, match="use a new key") as conflict:
-                client.submit(**{**body, **change})
+                client.submit(**{**body, name: value})
             assert (conflict.value.job_id, conflict.value.key) == (job.id, "k")
 
     def test_concurrent_submits_with_one_key_make_one_job(self, client: Client) -> None:

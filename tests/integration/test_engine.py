@@ -1,70 +1,32 @@
-"""A real engine process, driven over its pipe as a hub would."""
+"""Jobs through a real engine process, driven over its pipe as a hub would."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from shunter.storage.job import Claim, JobState, Move, Priority
+from shunter.storage.job import JobState, Move, Priority
 from shunter.storage.object_store import open_object_store
 from shunter.storage.outcome import RowFailure
 from shunter.storage.payload import decode_rows, encode_rows
 from shunter.storage.results import input_key, load_block
-from shunter.workers.messages import BatchDone, Begun, Drop, Finished, Loaded, LoadFailed, Run, Stop, Stopped
-from tests.engine_process import PATIENCE_S, EngineProcess, claim_of, job_of, outputs_of, write_model
-
-DOUBLE = """
-    import sys
-    import numpy as np
-
-    class Model:
-        def forward(self, rows):
-            assert "torch" not in sys.modules
-            return np.stack(rows) * 2
-"""
-
-# Its forward waits for a file, so that a test decides when the first batch ends.
-GATED = """
-    import os, time
-
-    class Model:
-        def load(self, directory, device, **params):
-            self.gate = directory / "gate"
-
-        def forward(self, rows):
-            (self.gate.parent / "inside").touch()
-            while not self.gate.exists():
-                time.sleep(0.005)
-            return rows
-"""
+from shunter.workers.messages import BatchDone, Begun, Finished, Loaded, LoadFailed, Run
+from tests.engine_process import (
+    DOUBLE,
+    GATED,
+    PATIENCE_S,
+    EngineProcess,
+    claim_of,
+    job_of,
+    outputs_of,
+    start_engine,
+    write_model,
+)
 
 
-FOREVER = """
-    import time
-
-    class Model:
-        def load(self, *_):
-            time.sleep(600)
-
-        def forward(self, rows): ...
-"""
-
-
-@pytest.fixture
-def engine_of(tmp_path: Path) -> Callable[..., EngineProcess]:
-    def start(code: str = "", config: str = "") -> EngineProcess:
-        return EngineProcess(write_model(tmp_path, code, config=config), store=tmp_path / "objects")
-
-    return start
-
-
-Start = Callable[..., EngineProcess]
-
-
-def test_a_model_without_torch_keeps_dtypes_and_never_imports_it(engine_of: Start) -> None:
-    with engine_of(DOUBLE) as engine:
+def test_a_model_without_torch_keeps_dtypes_and_never_imports_it(tmp_path: Path) -> None:
+    with start_engine(tmp_path, DOUBLE) as engine:
         assert engine.wait_for(Loaded).max_rows == 256
         outcome = engine.run_rows([np.arange(3, dtype=np.int16), np.ones(3, np.int16)])
         outputs = outputs_of(outcome)
@@ -79,8 +41,10 @@ def test_a_model_without_torch_keeps_dtypes_and_never_imports_it(engine_of: Star
         assert engine.stop() == ()
 
 
-def test_every_job_gets_its_own_outputs_however_they_are_batched(engine_of: Start) -> None:
-    with engine_of("class Model:\n    def forward(self, rows): return [row + 1 for row in rows]") as engine:
+def test_every_job_gets_its_own_outputs_however_they_are_batched(tmp_path: Path) -> None:
+    with start_engine(
+        tmp_path, "class Model:\n    def forward(self, rows): return [row + 1 for row in rows]"
+    ) as engine:
         sizes = [1, 700, 3, 256, 1, 1, 40, 999]
         jobs = [job_of(list(range(1000 * n, 1000 * n + size))) for n, size in enumerate(sizes)]
         outcomes = engine.loaded().run(*jobs)
@@ -91,23 +55,26 @@ def test_every_job_gets_its_own_outputs_however_they_are_batched(engine_of: Star
         assert any(batch.jobs > 1 for batch in engine.batches)
 
 
-def test_while_the_model_is_busy_the_next_batch_fills(engine_of: Start, tmp_path: Path) -> None:
-    with engine_of(GATED).loaded() as engine:
-        first = job_of(["first"])
-        engine.send(Run(first))
-        assert engine.wait_for(Begun) == Begun("forward", (claim_of(first),))
+def test_while_the_model_is_busy_the_next_batch_fills(tmp_path: Path) -> None:
+    collating = GATED + "\n        def collate(self, rows, *, pad_to): return rows\n"
+    with start_engine(tmp_path, collating).loaded() as engine:
+        engine.send(Run(job_of(["first"])))
+        while engine.wait_for(Begun).stage != "forward":
+            pass
         others = [job_of([number]) for number in range(256)]
         for job in others:
             engine.send(Run(job))
+        prefetched = Begun("gather", tuple(claim_of(job) for job in others))
+        while engine.wait_for(Begun) != prefetched:
+            pass
         (tmp_path / "tiny" / "1" / "gate").touch()
         batches = [engine.wait_for(BatchDone), engine.wait_for(BatchDone)]
         assert [(batch.rows, batch.reason) for batch in batches] == [(1, "idle"), (256, "full")]
-        assert Begun("forward", tuple(claim_of(job) for job in others)) in engine.begun
 
 
-def test_a_bad_row_in_a_batch_of_256_fails_alone_in_few_forwards(engine_of: Start) -> None:
+def test_a_bad_row_in_a_batch_of_256_fails_alone_in_few_forwards(tmp_path: Path) -> None:
     poisoned = "class Model:\n    def forward(self, rows): return [1 / row for row in rows]"
-    with engine_of(poisoned).loaded() as engine:
+    with start_engine(tmp_path, poisoned).loaded() as engine:
         outcome = engine.run_rows([0 if number == 100 else 2 for number in range(256)])
         (failure,) = outcome.failures
         assert failure == RowFailure(100, "zero_division_error", "division by zero (model.py:2)")
@@ -119,10 +86,10 @@ def test_a_bad_row_in_a_batch_of_256_fails_alone_in_few_forwards(engine_of: Star
 
 
 @pytest.mark.parametrize("outputs", ["rows[1:]", "rows + rows", "rows[0]", "None"])
-def test_a_model_that_drops_or_duplicates_never_yields_a_succeeded_row(
-    engine_of: Start, outputs: str
-) -> None:
-    with engine_of(f"class Model:\n    def forward(self, rows): return {outputs}").loaded() as engine:
+def test_a_model_that_drops_or_duplicates_never_yields_a_succeeded_row(tmp_path: Path, outputs: str) -> None:
+    with start_engine(
+        tmp_path, f"class Model:\n    def forward(self, rows): return {outputs}"
+    ).loaded() as engine:
         outcome = engine.run_rows([1, 2, 3])
         assert (outcome.move, outcome.state, outcome.output) == (Move.FAIL, JobState.FAILED, None)
         assert [failure.code for failure in outcome.failures] == ["output_mismatch"] * 3
@@ -131,7 +98,7 @@ def test_a_model_that_drops_or_duplicates_never_yields_a_succeeded_row(
         assert engine.batches[0].forwards == 1
 
 
-def test_errors_of_preprocessing_postprocessing_and_encoding_are_the_rows_own(engine_of: Start) -> None:
+def test_errors_of_preprocessing_postprocessing_and_encoding_are_the_rows_own(tmp_path: Path) -> None:
     code = """
     from shunter.workers.model import Model as Base, RowError
 
@@ -149,7 +116,7 @@ def test_errors_of_preprocessing_postprocessing_and_encoding_are_the_rows_own(en
                 raise ValueError("too late")
             return object() if output == "odd" else output
     """
-    with engine_of(code).loaded() as engine:
+    with start_engine(tmp_path, code).loaded() as engine:
         outcome = engine.run_rows(["a", "dark", "b", "late", "odd"])
         assert [(failure.index, failure.code) for failure in outcome.failures] == [
             (1, "too_dark"),
@@ -163,7 +130,7 @@ def test_errors_of_preprocessing_postprocessing_and_encoding_are_the_rows_own(en
         assert (nothing.state, nothing.rows_failed, len(nothing.failures)) == (JobState.FAILED, 2, 2)
 
 
-def test_transient_sends_the_whole_job_back_and_counts(engine_of: Start) -> None:
+def test_transient_sends_the_whole_job_back_and_counts(tmp_path: Path) -> None:
     code = """
     from shunter.workers.model import Transient
 
@@ -171,14 +138,14 @@ def test_transient_sends_the_whole_job_back_and_counts(engine_of: Start) -> None
         def forward(self, rows):
             raise Transient(7.5, "the index is being rebuilt")
     """
-    with engine_of(code).loaded() as engine:
+    with start_engine(tmp_path, code).loaded() as engine:
         outcome = engine.run_rows([1, 2])
         assert (outcome.move, outcome.state) == (Move.RETRY, JobState.QUEUED)
         assert (outcome.retry_in_s, outcome.counts_attempt) == (7.5, True)
         assert outcome.error == {"code": "transient", "message": "the index is being rebuilt"}
 
 
-def test_columns_are_split_into_rows(engine_of: Start) -> None:
+def test_columns_are_split_into_rows(tmp_path: Path) -> None:
     code = """
     import numpy as np
 
@@ -187,14 +154,14 @@ def test_columns_are_split_into_rows(engine_of: Start) -> None:
             array = np.array(rows, np.float32)
             return {"double": array * 2, "name": [str(row) for row in rows]}
     """
-    with engine_of(code).loaded() as engine:
+    with start_engine(tmp_path, code).loaded() as engine:
         first, second = outputs_of(engine.run_rows([1, 2]))
         assert (first["name"], second["name"]) == ("1", "2")
         assert (first["double"], first["double"].dtype) == (2.0, np.float32)
 
 
-def test_input_that_cannot_be_decoded_or_found_fails_the_job(engine_of: Start) -> None:
-    with engine_of(DOUBLE).loaded() as engine:
+def test_input_that_cannot_be_decoded_or_found_fails_the_job(tmp_path: Path) -> None:
+    with start_engine(tmp_path, DOUBLE).loaded() as engine:
         damaged, short, missing = engine.run(
             job_of([1], block=b"\xc1S no block at all"),
             job_of([1, 2, 3], block=encode_rows([1, 2])),
@@ -213,10 +180,10 @@ def test_a_store_that_cannot_be_used_sends_the_job_back(tmp_path: Path) -> None:
         assert outcome.move in (Move.RETRY, Move.FAIL)
 
 
-def test_large_inputs_and_outputs_travel_through_the_object_store(engine_of: Start, tmp_path: Path) -> None:
+def test_large_inputs_and_outputs_travel_through_the_object_store(tmp_path: Path) -> None:
     store = open_object_store((tmp_path / "objects").as_uri())
     rows = [np.full(100_000, number, np.float32) for number in range(3)]
-    with engine_of(DOUBLE).loaded() as engine:
+    with start_engine(tmp_path, DOUBLE).loaded() as engine:
         named = job_of(rows)
         key = input_key(named.id)
         store.put(key, encode_rows(rows))
@@ -228,10 +195,8 @@ def test_large_inputs_and_outputs_travel_through_the_object_store(engine_of: Sta
         assert [output[0] for output in outputs] == [0.0, 2.0, 4.0]
 
 
-def test_a_job_whose_deadline_passed_before_its_first_forward_expires(
-    engine_of: Start, tmp_path: Path
-) -> None:
-    with engine_of(GATED).loaded() as engine:
+def test_a_job_whose_deadline_passed_before_its_first_forward_expires(tmp_path: Path) -> None:
+    with start_engine(tmp_path, GATED).loaded() as engine:
         (late,) = engine.run(job_of([1], deadline_in_s=-0.5))
         assert (late.move, late.state, (late.error or {})["code"]) == (
             Move.EXPIRE,
@@ -249,53 +214,6 @@ def test_a_job_whose_deadline_passed_before_its_first_forward_expires(
         }
         assert outcomes[waiting.id] is JobState.EXPIRED
         assert all(claim_of(waiting) not in begun.claims for begun in engine.begun)
-
-
-def test_a_dropped_job_is_never_heard_of_again(engine_of: Start, tmp_path: Path) -> None:
-    with engine_of(GATED).loaded() as engine:
-        running, waiting = job_of(["running"]), job_of(["waiting"])
-        engine.send(Run(running))
-        engine.wait_for(Begun)
-        engine.send(Run(waiting))
-        engine.send(Drop(claim_of(running)))
-        engine.send(Drop(claim_of(waiting)))
-        (tmp_path / "tiny" / "1" / "gate").touch()
-        after = engine.run_rows(["after"])
-        assert outputs_of(after) == ["after"]
-        assert len([message for message in engine.heard if isinstance(message, Finished)]) == 1
-        assert sum(batch.rows for batch in engine.batches) == 2
-
-
-def test_stop_finishes_what_has_begun_and_returns_the_rest(engine_of: Start, tmp_path: Path) -> None:
-    with engine_of(GATED, "[batching]\nmax_rows = 2").loaded() as engine:
-        begun, waiting = job_of(["a", "b", "c"]), [job_of([1, 2]), job_of([3, 4])]
-        engine.send(Run(begun))
-        engine.wait_for(Begun)
-        for job in waiting:
-            engine.send(Run(job))
-        engine.send(Stop())
-        (tmp_path / "tiny" / "1" / "gate").touch()
-        outcome = engine.wait_for(Finished).outcome
-        assert outputs_of(outcome) == ["a", "b", "c"]
-        returned = engine.wait_for(Stopped).returned
-        assert set(returned) <= {claim_of(job) for job in waiting}
-        assert claim_of(waiting[1]) in returned
-
-
-def test_stop_while_loading_returns_everything(engine_of: Start) -> None:
-    with engine_of(FOREVER) as engine:
-        job = job_of([1])
-        engine.send(Run(job))
-        assert engine.stop() == (claim_of(job),)
-
-
-@pytest.mark.parametrize("loading", [True, False])
-def test_an_engine_ends_when_its_hub_is_gone(engine_of: Start, loading: bool) -> None:
-    with engine_of(FOREVER if loading else DOUBLE) as engine:
-        if not loading:
-            engine.loaded()
-        engine.connection.close()
-        assert engine.process.wait(PATIENCE_S) == 4
 
 
 @pytest.mark.parametrize(
@@ -316,68 +234,23 @@ def test_an_engine_ends_when_its_hub_is_gone(engine_of: Start, loading: bool) ->
     ],
 )
 def test_a_model_that_cannot_be_loaded_says_why(
-    engine_of: Start, code: str, config: str, words: list[str]
+    tmp_path: Path, code: str, config: str, words: list[str]
 ) -> None:
-    with engine_of(code, config) as engine:
+    with start_engine(tmp_path, code, config) as engine:
         message = engine.wait_for(LoadFailed).message
         assert [word for word in words if word not in message] == []
         assert engine.process.wait(PATIENCE_S) == 3
 
 
-def test_a_crash_inside_the_engine_ends_it_and_leaves_the_suspect_announced(engine_of: Start) -> None:
-    code = """
-    import os
-
-    class Model:
-        def forward(self, rows):
-            return os._exit(77) if rows[0] == "crash" else rows
-    """
-    with engine_of(code).loaded() as engine:
-        engine.run_rows(["fine"])
-        job = job_of(["crash"])
-        engine.send(Run(job))
-        assert engine.process.wait(PATIENCE_S) == 77
-        while engine.connection.poll():
-            try:
-                engine.receive()
-            except EOFError:
-                break
-        assert engine.begun[-1] == Begun("forward", (claim_of(job),))
-
-
-def test_a_job_that_runs_alone_is_beside_nothing_at_any_stage(engine_of: Start) -> None:
-    code = """
-    class Model:
-        def preprocess(self, row): return row
-        def forward(self, rows): return rows
-        def postprocess(self, output): return output
-    """
-    with engine_of(code, "[batching]\nmax_rows = 4").loaded() as engine:
-        jobs = [job_of([number] * 3) for number in range(40)]
-        suspects = {claim_of(job) for job in jobs[::4]}
-        for number, job in enumerate(jobs):
-            engine.send(Run(job, alone=number % 4 == 0))
-        finished = 0
-        held: dict[str, tuple[Claim, ...]] = {}
-        while finished < len(jobs):
-            message = engine.receive()
-            finished += isinstance(message, Finished)
-            if isinstance(message, Begun):
-                held[message.stage] = message.claims
-                claims = {claim for held_claims in held.values() for claim in held_claims}
-                assert len(claims) == 1 or not claims & suspects
-        assert sum(batch.rows for batch in engine.batches if batch.reason == "alone") == 3 * len(suspects)
-
-
-def test_interactive_jobs_overtake_bulk_ones(engine_of: Start, tmp_path: Path) -> None:
-    with engine_of(GATED, "[batching]\nmax_rows = 2").loaded() as engine:
+def test_interactive_jobs_overtake_bulk_ones(tmp_path: Path) -> None:
+    with start_engine(tmp_path, GATED, "[batching]\nmax_rows = 2").loaded() as engine:
         engine.send(Run(job_of(["in the model"])))
         engine.wait_for(Begun)
         bulk, urgent = job_of([0] * 20, priority=Priority.BULK), job_of([1], priority=Priority.INTERACTIVE)
         engine.send(Run(bulk))
         engine.send(Run(urgent))
-        # A job that fails at once tells that both have been read.
-        engine.run(job_of([1], block=b"damaged"))
+        # A job that fails at once tells that both are in line.
+        engine.run(job_of([1, 2], block=b"damaged"))
         (tmp_path / "tiny" / "1" / "gate").touch()
         order = [engine.wait_for(Finished).outcome.id for _ in range(3)]
         assert order.index(urgent.id) < order.index(bulk.id)

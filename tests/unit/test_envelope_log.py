@@ -8,10 +8,20 @@ from shunter.workers.envelope_log import EnvelopeLog, TaskEvent
 from tests.jobs import claimed_job, envelope_of
 
 
-def outcome(job: ClaimedJob, move: Move = Move.SUCCEED, **changes: int) -> Outcome:
+def outcome(
+    job: ClaimedJob, move: Move = Move.SUCCEED, *, rows_succeeded: int = 0, rows_failed: int = 0
+) -> Outcome:
     state = {Move.SUCCEED: JobState.SUCCEEDED, Move.FAIL: JobState.FAILED}.get(move, JobState.QUEUED)
     error = {"code": "bad", "message": "no row succeeded"} if move is Move.FAIL else None
-    return Outcome(id=job.id, epoch=1, move=move, state=state, error=error, **changes)
+    return Outcome(
+        id=job.id,
+        epoch=1,
+        move=move,
+        state=state,
+        error=error,
+        rows_succeeded=rows_succeeded,
+        rows_failed=rows_failed,
+    )
 
 
 def types(events: list[TaskEvent]) -> list[str]:

@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from shunter.commands.listings import worker_row
+from shunter.commands.listings import Document, worker_document, worker_row
 from shunter.commands.output import print_json, print_table
 from shunter.storage.worker_registry import Serving, Worker
 
 
-def worker(*, silent_s: float = 0.5, **stats: object) -> Worker:
-    return Worker(
+def worker(*, silent_s: float = 0.5, **stats: object) -> Document:
+    found = Worker(
         incarnation=uuid4(),
         name="gpu0@host",
         host="host",
@@ -25,6 +25,7 @@ def worker(*, silent_s: float = 0.5, **stats: object) -> Worker:
         serves=(Serving("digits", 2, "ready"), Serving("words", 1)),
         stats=stats,
     )
+    return worker_document(found)
 
 
 def test_the_batches_of_all_its_models_are_summed() -> None:

@@ -1,0 +1,120 @@
+"""Which workers there are, and whether they beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import psycopg2
+import pytest
+
+from shunter.storage.database import Database
+from shunter.storage.worker_registry import FORGET_AFTER_S, LEASE_S, Serving, WorkerRegistry
+from tests.stored_jobs import age_workers, new_worker
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def registry(database: Database) -> WorkerRegistry:
+    return WorkerRegistry(database)
+
+
+def test_a_new_worker_is_present_and_live(registry: WorkerRegistry) -> None:
+    serves = (Serving("digits", 2, "failed", "no such file: \x00 'weights'"), Serving("other", 1))
+    new = new_worker(name="gpu0@hüt", device="cuda:0", serves=(serves[1],))
+    registry.register(new)
+    (worker,) = registry.present()
+    assert (worker.incarnation, worker.name, worker.host) == (new.incarnation, "gpu0@hüt", "here")
+    assert (worker.pid, worker.device, worker.serves) == (1, "cuda:0", (serves[1],))
+    assert (worker.state, worker.stats, worker.live) == ("ready", {}, True)
+    assert abs(worker.started_at - datetime.now(UTC)) < timedelta(seconds=30)
+    assert registry.beats() == {new.incarnation: 0}
+
+
+def test_an_incarnation_registers_once(registry: WorkerRegistry) -> None:
+    registry.register(worker := new_worker())
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        registry.register(worker)
+
+
+def test_a_beat_tells_what_the_worker_does(registry: WorkerRegistry) -> None:
+    registry.register(worker := new_worker())
+    serves = (Serving("digits", 1, "ready"), Serving("digits", 2, "failed", "no 'weights'"))
+    for _ in range(3):
+        assert registry.beat(worker.incarnation, state="draining", serves=serves, stats={"rows": 7})
+    (present,) = registry.present()
+    assert (present.state, present.serves, present.stats) == ("draining", serves, {"rows": 7})
+    assert registry.beats() == {worker.incarnation: 3}
+    assert present.serving("digits", 2) == serves[1]
+    assert present.serving("digits", 3) is None
+
+
+def test_an_error_with_a_nul_does_not_stop_the_beat(registry: WorkerRegistry) -> None:
+    registry.register(worker := new_worker())
+    serves = [Serving("digits", 1, "failed", "bad \x00 byte, \ud800")]
+    assert registry.beat(worker.incarnation, state="ready", serves=serves, stats={})
+    (present,) = registry.present()
+    assert present.serves[0].error == "bad \\x00 byte, ?"
+
+
+def test_a_worker_that_nobody_knows_does_not_beat(registry: WorkerRegistry) -> None:
+    assert not registry.beat(uuid4(), state="ready", serves=[], stats={})
+    assert registry.beats() == {}
+
+
+def test_an_ended_worker_beats_no_more(registry: WorkerRegistry) -> None:
+    ended, other = new_worker(), new_worker()
+    registry.register(ended)
+    registry.register(other)
+    assert registry.end([ended.incarnation, uuid4()]) == [ended.incarnation]
+    assert registry.end([ended.incarnation]) == []
+    assert not registry.beat(ended.incarnation, state="ready", serves=[], stats={})
+    assert registry.beats().keys() == {other.incarnation}
+    assert [worker.incarnation for worker in registry.present()] == [other.incarnation]
+
+
+def test_no_workers_end_without_harm(registry: WorkerRegistry) -> None:
+    assert registry.end([]) == []
+
+
+def test_a_silent_worker_is_present_but_not_live_until_it_beats(
+    database: Database, registry: WorkerRegistry
+) -> None:
+    registry.register(worker := new_worker())
+    age_workers(database, LEASE_S)
+    (silent,) = registry.present()
+    assert not silent.live
+    assert silent.silent_s >= LEASE_S
+    assert registry.beat(worker.incarnation, state="ready", serves=worker.serves, stats={})
+    assert registry.present()[0].live
+
+
+def test_workers_are_listed_by_name_then_age(database: Database, registry: WorkerRegistry) -> None:
+    registry.register(older := new_worker(name="b"))
+    age_workers(database, 1)
+    registry.register(younger := new_worker(name="b"))
+    registry.register(first := new_worker(name="a"))
+    listed = [worker.incarnation for worker in registry.present()]
+    assert listed == [first.incarnation, older.incarnation, younger.incarnation]
+
+
+def test_workers_that_ended_long_ago_are_forgotten(database: Database, registry: WorkerRegistry) -> None:
+    long_ended, silent, just_ended = new_worker(), new_worker(), new_worker()
+    for worker in (long_ended, silent):
+        registry.register(worker)
+    registry.end([long_ended.incarnation])
+    age_workers(database, FORGET_AFTER_S + 1)
+    registry.register(just_ended)
+    registry.end([just_ended.incarnation])
+    registry.forget()
+    with database.transaction() as cursor:
+        cursor.execute("SELECT incarnation FROM workers")
+        kept = {row[0] for row in cursor.fetchall()}
+    assert kept == {silent.incarnation, just_ended.incarnation}
