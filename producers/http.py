@@ -40,7 +40,7 @@ ANSWER_TIMEOUT_S = 90.0
 
 STATUSES = 4096
 RESULTS_BYTES = 64 * 2**20
-"""What is kept of finished jobs, statuses by number and results by size, so that items of one job ask once."""
+"""What is kept of finished jobs, by number and by size, so that items of one job ask once."""
 
 
 class HttpBackend:
@@ -74,7 +74,7 @@ class HttpBackend:
 
     def status(self, id: UUID) -> JobStatus:
         known = self._statuses.get(id)
-        return known if known is not None else self._read(self._ask("GET", f"/v1/jobs/{id}"))
+        return known if known is not None else self._read(self.request("GET", f"/v1/jobs/{id}"))
 
     def ended(self, id: UUID) -> bool:
         return self._statuses.get(id) is not None
@@ -85,7 +85,7 @@ class HttpBackend:
     def states(self, ids: Sequence[UUID], wait_s: float) -> Mapping[UUID, JobState]:
         """The states of those of these jobs that exist; waits a while for one of them to end."""
         params = {"ids": ",".join(map(str, ids)), "wait": wait_s}
-        answer = self._ask("GET", "/v1/jobs", params=params)
+        answer = self.request("GET", "/v1/jobs", params=params)
         statuses = [self._read(document) for document in answer["jobs"]]
         return {UUID(status.id): status.state for status in statuses}
 
@@ -104,12 +104,12 @@ class HttpBackend:
         return found
 
     def cancel(self, id: UUID) -> JobStatus:
-        return self._read(self._ask("POST", f"/v1/jobs/{id}/cancel"))
+        return self._read(self.request("POST", f"/v1/jobs/{id}/cancel"))
 
     def close(self) -> None:
         self._http.close()
 
-    def _ask(self, method: str, path: str, **options: Any) -> Any:
+    def request(self, method: str, path: str, **options: Any) -> Any:
         """The JSON that the API answers; raises the error that it tells of."""
         return orjson.loads(self._send(method, path, **options))
 
@@ -140,13 +140,13 @@ class HttpBackend:
         headers = {"Content-Type": b"application/json"}
         if options.idempotency_key is not None:
             headers["Idempotency-Key"] = options.idempotency_key.encode()
-        status = self._read(self._ask("POST", "/v1/jobs", content=orjson.dumps(body), headers=headers))
+        status = self._read(self.request("POST", "/v1/jobs", content=orjson.dumps(body), headers=headers))
         return Accepted(UUID(status.id), status.model, status.version, status.rows.total)
 
     def _max_rows(self, model: str, version: int | None) -> int:
         path = f"/v1/models/{quote(check_model_name(model), safe='')}"
         try:
-            document = self._ask("GET", path)
+            document = self.request("GET", path)
         except NotFound as error:
             raise UnknownModel(error.message, field="model") from error
         served = {entry["version"]: entry for entry in document["versions"]}

@@ -13,7 +13,8 @@ import kombu
 import redis
 from kombu.exceptions import OperationalError
 
-from shunter.storage.envelope import Envelope, by_list
+from shunter.storage import wake
+from shunter.storage.envelope import Envelope, by_list, queue_of
 from shunter.storage.errors import QueueUnavailable
 from shunter.storage.settings import redact
 
@@ -37,8 +38,13 @@ class Publisher:
         Whoever gets QueueUnavailable need not try again: the relay pushes what is missing.
         """
         try:
+            pipeline = self._connected().pipeline(transaction=False)
             for key, messages in by_list(envelopes).items():
-                self._connected().lpush(key, *messages)
+                pipeline.lpush(key, *messages)
+                token_key = wake.key(queue_of(key))
+                pipeline.lpush(token_key, wake.TOKEN)
+                pipeline.ltrim(token_key, 0, wake.MAX_TOKENS - 1)
+            pipeline.execute()
         except _OUTAGES as error:
             raise QueueUnavailable(f"Redis at {redact(self.url)} does not answer: {error}") from error
 

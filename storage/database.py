@@ -20,7 +20,6 @@ from shunter.storage.settings import redact
 Cursor = psycopg2.extensions.cursor
 
 CONNECT_TIMEOUT_S = 10
-STATEMENT_TIMEOUT_S = 60
 POOL_SIZE = 4
 """Connections kept open per process; a hub uses one each for claims, settles, heartbeat and duties."""
 

@@ -55,6 +55,17 @@ def list_key(queue: str, priority: Priority) -> str:
     return f"{queue}{SEPARATOR}{step}" if step else queue
 
 
+def queue_of(key: str) -> str:
+    """The queue that a Redis list belongs to."""
+    return key.partition(SEPARATOR)[0]
+
+
+def priority_of(key: str) -> Priority:
+    """The class of what lies on a Redis list; steps that are not ours are served last."""
+    step = key.partition(SEPARATOR)[2] or "0"
+    return next((priority for priority, ours in STEPS.items() if str(ours) == step), Priority.BULK)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """Some jobs of one model version and priority that are due, `enqueued_at` seconds of Postgres time."""
@@ -180,31 +191,60 @@ def by_list(envelopes: Iterable[Envelope]) -> dict[str, list[bytes]]:
     return lists
 
 
-def decode(raw: bytes | str) -> Envelope:
-    """Read a raw list entry; EnvelopeError says what is wrong with it."""
+@dataclass(frozen=True, slots=True)
+class TaskMessage:
+    """A Celery protocol 2 message, taken apart: whoever sent it, and whatever it asks for."""
+
+    headers: dict[str, Any]
+    args: list[Any]
+    kwargs: dict[str, Any]
+    embed: dict[str, Any]
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return str(self.headers.get("task"))
+
+    @property
+    def task_id(self) -> str:
+        """The id that its sender knows it by."""
+        return str(self.headers.get("id"))
+
+
+def read_message(raw: bytes | str) -> TaskMessage:
+    """Take a raw list entry apart; EnvelopeError says what is wrong with it."""
     message = _object(_json(raw, "the message"), "the message")
     headers = _object(message.get("headers"), "headers")
-    if headers.get("task") != TASK_NAME:
-        raise EnvelopeError(f"the task is {headers.get('task')!r}, not {TASK_NAME!r}")
+    if message.get("content-type") != "application/json":
+        raise EnvelopeError(
+            f"the content type is {message.get('content-type')!r}: only application/json is read"
+        )
     try:
         body = base64.b64decode(message.get("body") or "", validate=True)
     except (TypeError, ValueError) as error:
         raise EnvelopeError(f"the body is not base64: {error}") from error
-    return decode_body(body, task_id=str(headers.get("id")))
-
-
-def decode_body(body: bytes | str, *, task_id: str) -> Envelope:
-    """Read a Celery protocol 2 body, `[args, kwargs, embed]`."""
     parts = _json(body, "the body")
-    if not isinstance(parts, list) or len(parts) < 2:
+    if not isinstance(parts, list) or len(parts) != 3 or not isinstance(parts[0], list):
         raise EnvelopeError("the body is not [args, kwargs, embed]")
-    fields = _object(parts[1], "kwargs")
+    return TaskMessage(headers, parts[0], _object(parts[1], "kwargs"), _object(parts[2], "embed"))
+
+
+def decode(raw: bytes | str) -> Envelope:
+    """Read a raw list entry that Shunter wrote; EnvelopeError says what is wrong with it."""
+    return to_envelope(read_message(raw))
+
+
+def to_envelope(message: TaskMessage) -> Envelope:
+    """Read one of our own messages; EnvelopeError if it is none."""
+    if message.task != TASK_NAME:
+        raise EnvelopeError(f"the task is {message.task!r}, not {TASK_NAME!r}")
+    fields = message.kwargs
     ids = fields.get("ids")
     if not isinstance(ids, list) or not ids:
         raise EnvelopeError("kwargs holds no list of ids")
     try:
         return Envelope(
-            id=UUID(task_id),
+            id=UUID(message.task_id),
             ids=tuple(UUID(id) for id in ids),
             model=str(fields.get("model", "")),
             version=int(fields.get("version", 0)),

@@ -85,14 +85,16 @@ RETURNING jobs.id
 """
 
 FAIL_UNSERVED = f"""
-WITH unserved AS (
-    SELECT id FROM jobs
+WITH versions AS (
+    SELECT name AS model, version FROM models
+    EXCEPT
+    SELECT served.model, served.version
+    FROM workers, jsonb_to_recordset(serves) AS served (model text, version int)
+    WHERE coalesce(ended_at, beat_at) > now() - make_interval(secs => %(seconds)s)
+), unserved AS (
+    SELECT id FROM jobs JOIN versions USING (model, version)
     WHERE state = '{JobState.QUEUED}' AND created_at < now() - make_interval(secs => %(seconds)s)
-      AND NOT EXISTS (
-        SELECT 1 FROM workers, jsonb_to_recordset(serves) AS served (model text, version int)
-        WHERE served.model = jobs.model AND served.version = jobs.version
-          AND coalesce(ended_at, beat_at) > now() - make_interval(secs => %(seconds)s))
-    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ORDER BY id LIMIT %(limit)s FOR UPDATE OF jobs SKIP LOCKED
 )
 UPDATE jobs SET state = '{JobState.FAILED}', finished_at = now(), rows_failed = rows, error = %(error)s
 FROM unserved WHERE jobs.id = unserved.id AND state = '{JobState.QUEUED}'

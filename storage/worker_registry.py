@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 from psycopg2.extras import Json
 
 from shunter.storage.database import Database, fetch_all
+from shunter.storage.errors import shorten
 
 LEASE_S = 10.0
 """A worker whose heartbeat has not moved for so long is dead; it beats several times within it."""
@@ -139,7 +140,9 @@ class WorkerRegistry:
 
 
 def _serves(serves: Sequence[Serving]) -> Json:
-    return Json([asdict(serving) for serving in serves])
+    # A model that does not load says anything; one NUL in it would stop the heartbeat.
+    clean = (replace(serving, error=serving.error and shorten(serving.error)) for serving in serves)
+    return Json([asdict(serving) for serving in clean])
 
 
 def _worker(row: dict[str, Any]) -> Worker:

@@ -10,15 +10,14 @@ from celery import Celery, Task
 from kombu import Queue
 
 from shunter.storage.envelope import PRIORITY_STEPS, TASK_NAME
+from shunter.workers import transport
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-PREFETCH = 32
-"""Envelopes popped and not yet claimed; they go back to the queue when the worker dies or drains."""
 
 
 def create_app(redis_url: str, queues: Iterable[str] = ()) -> Celery:
     """An app for workers, Flower and `celery inspect`; nothing is connected yet."""
+    transport.install()
     app = Celery("shunter", broker=redis_url)
     app.conf.update(
         task_ignore_result=True,
@@ -27,7 +26,6 @@ def create_app(redis_url: str, queues: Iterable[str] = ()) -> Celery:
         task_create_missing_queues=True,
         # Events cost round trips: Flower switches them on, and they stay off while nobody listens.
         worker_send_task_events=False,
-        worker_prefetch_multiplier=PREFETCH,
         worker_concurrency=1,
         worker_pool="solo",
         worker_hijack_root_logger=False,
@@ -42,10 +40,9 @@ def create_app(redis_url: str, queues: Iterable[str] = ()) -> Celery:
 
 
 class RunEnvelope(Task):
-    """The jobs of an envelope are run by the hub: the strategy takes the message before Celery would."""
+    """The name under which envelopes travel; the hub takes them before Celery's own consumer could."""
 
     name = TASK_NAME
-    Strategy = "shunter.workers.consumer:strategy"
     ignore_result = True
 
     def run(self, *args: Any, **kwargs: Any) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 from uuid import UUID
 
 from shunter.storage.envelope import Envelope
-from shunter.storage.errors import DatabaseUnavailable
+from shunter.storage.errors import Unavailable
 from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.job_repository import JobRepository, Served
-from shunter.storage.quarantine import Quarantine
+from shunter.storage.quarantine import Misfit, Quarantine
+from shunter.workers.adopter import Adopter
+from shunter.workers.intake import Mail
 
 log = logging.getLogger(__name__)
 
@@ -22,37 +24,19 @@ RETRY_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """An envelope in our hands; it leaves Redis by `ack`, or goes back by `requeue`."""
-
-    envelope: Envelope
-    ack: Callable[[], None]
-    requeue: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Misfit:
-    """A message that is no envelope, as raw bytes, with the reason."""
-
-    list_key: str
-    raw: bytes
-    reason: str
-    ack: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
 class Claimed:
-    """What became of some deliveries: the jobs that are ours now."""
+    """What became of a bunch: its envelopes, adopted ones included, and the jobs that are ours now."""
 
-    deliveries: tuple[Delivery, ...]
+    bunch: str
+    envelopes: tuple[Envelope, ...]
     jobs: tuple[ClaimedJob, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimFailed:
-    """Postgres did not answer; the deliveries must go back."""
+    """A service did not answer; the bunch must go back."""
 
-    deliveries: tuple[Delivery, ...]
+    bunch: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +53,7 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class _Take:
-    deliveries: tuple[Delivery, ...]
+    mail: Mail
     worker: UUID
     served: Served
 
@@ -85,26 +69,31 @@ class _CountDeaths:
     worker: UUID
 
 
-_Request = _Take | _Reconcile | _CountDeaths | Misfit | None
+_Request = _Take | _Reconcile | _CountDeaths | None
 
 
 class Claimer:
     """Serves requests in their order, so that a reconciliation never misses a claim under way."""
 
     def __init__(
-        self, repository: JobRepository, quarantine: Quarantine, mailbox: Callable[[Any], None]
+        self,
+        repository: JobRepository,
+        quarantine: Quarantine,
+        adopter: Adopter,
+        mailbox: Callable[[Any], None],
     ) -> None:
         self._repository = repository
         self._quarantine = quarantine
+        self._adopter = adopter
         self._mailbox = mailbox
         self._requests: SimpleQueue[_Request] = SimpleQueue()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="claimer", daemon=True)
         self._thread.start()
 
-    def take(self, deliveries: Sequence[Delivery], *, worker: UUID, served: Served) -> None:
-        """Claim the jobs of these deliveries; Claimed or ClaimFailed follows."""
-        self._requests.put(_Take(tuple(deliveries), worker, served))
+    def take(self, mail: Mail, *, worker: UUID, served: Served) -> None:
+        """Claim the jobs of a bunch; Claimed or ClaimFailed follows."""
+        self._requests.put(_Take(mail, worker, served))
 
     def reconcile(self, worker: UUID) -> None:
         """Ask what Postgres believes the worker holds; Reconciled follows if it answers."""
@@ -113,10 +102,6 @@ class Claimer:
     def count_deaths(self, claims: Collection[Claim], worker: UUID) -> None:
         """Charge the death of an engine to these jobs."""
         self._requests.put(_CountDeaths(frozenset(claims), worker))
-
-    def quarantine(self, misfit: Misfit) -> None:
-        """Keep a message that is no envelope, then let it leave Redis."""
-        self._requests.put(misfit)
 
     def stop(self) -> None:
         """Serve what has been asked, then end."""
@@ -128,36 +113,49 @@ class Claimer:
         while (request := self._requests.get()) is not None:
             try:
                 self._serve(request)
-            except DatabaseUnavailable as error:
+            except Unavailable as error:
                 self._give_up(request, error)
 
     def _serve(self, request: _Request) -> None:
         match request:
-            case _Take(deliveries, worker, served):
-                hints = {id: delivery.envelope.id for delivery in deliveries for id in delivery.envelope.ids}
-                jobs = self._repository.claim(hints, worker=worker, served=served)
-                self._mailbox(Claimed(deliveries, tuple(jobs)))
+            case _Take(mail, worker, served):
+                self._mailbox(self._take(mail, worker, served))
             case _Reconcile(worker):
                 self._mailbox(Reconciled(frozenset(self._repository.held(worker))))
             case _CountDeaths(claims, worker):
                 self._repository.count_deaths(claims, worker=worker)
-            case Misfit(list_key, raw, reason, ack):
-                self._quarantine.add(list_key, raw, reason)
-                ack()
             case None:
                 pass
 
-    def _give_up(self, request: _Request, error: DatabaseUnavailable) -> None:
+    def _take(self, mail: Mail, worker: UUID, served: Served) -> Claimed:
+        """Every step may be done again after any other failed: what is done already is left as it is."""
+        misfits = list(mail.misfits)
+        adopted = self._adopter.adopt(mail.submissions, worker=worker, served=served)
+        own = tuple(sent.envelope() for sent in mail.submissions if sent.id not in adopted.refused)
+        misfits += [
+            Misfit(sent.list_key, sent.raw, adopted.refused[sent.id])
+            for sent in mail.submissions
+            if sent.id in adopted.refused
+        ]
+        self._quarantine.add(misfits)
+        for misfit in misfits:
+            log.error("quarantined a message of %s: %s", misfit.list_key, misfit.reason)
+        hints = {id: envelope.id for envelope in mail.envelopes for id in envelope.ids}
+        hints.update({id: id for id in adopted.known})
+        jobs = self._repository.claim(hints, worker=worker, served=served)
+        return Claimed(mail.bunch, (*mail.envelopes, *own), (*adopted.jobs, *jobs))
+
+    def _give_up(self, request: _Request, error: Unavailable) -> None:
         log.warning("%s", error)
         if isinstance(request, _Take):
-            self._mailbox(ClaimFailed(request.deliveries))
-        elif isinstance(request, Misfit | _CountDeaths):
+            self._mailbox(ClaimFailed(request.mail.bunch))
+        elif isinstance(request, _CountDeaths):
             self._requests.put(request)
         # One answer ends the hub's pause, so keep asking a cheap question until it comes.
         while not self._stopped.wait(RETRY_PAUSE_S):
             try:
                 self._repository.ping()
-            except DatabaseUnavailable:
+            except Unavailable:
                 continue
             self._mailbox(Answering())
             return

@@ -1,8 +1,7 @@
-"""Where Celery and the hub meet: envelopes come in, acks and events go out, all on Celery's event loop."""
+"""Where Celery and the hub meet: Celery serves remote control and events, the hub serves the queues."""
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,17 +11,14 @@ from celery import bootsteps
 from celery.platforms import SecurityWarning
 from celery.worker.consumer.tasks import Tasks
 
-from shunter.storage.envelope import decode_body
-from shunter.storage.errors import EnvelopeError
-from shunter.workers.claimer import Delivery, Misfit
 from shunter.workers.envelope_log import TaskEvent
 from shunter.workers.hub import Hub
-from shunter.workers.transport import ServingOrder, set_paused
-
-log = logging.getLogger(__name__)
+from shunter.workers.transport import inference_queues
 
 PUMP_S = 0.02
-"""How often a draining worker, whose loop has ended, does what the hub asks."""
+"""How often a draining worker, whose loop has ended, sends what the hub has to tell."""
+
+EXIT_HUB_FAILED = 70
 
 
 class CeleryWire:
@@ -31,45 +27,43 @@ class CeleryWire:
     def __init__(self) -> None:
         self._consumer: Any = None
         self._actions: deque[Callable[[], None]] = deque()
-        self._paused: set[str] = set()
+        self._queues: frozenset[str] = frozenset()
 
     def bind(self, consumer: Any) -> None:
-        """A connection has been made; the new consumer pops from every queue."""
-        self._paused.clear()
+        """A connection has been made, the first or another."""
         self._consumer = consumer
         self._wake()
 
     def unbind(self) -> None:
-        """The connection is gone; actions wait for the next."""
+        """The connection is gone; actions wait for the next, and the queues stay as they were."""
+        self._queues = self.queues()
         self._consumer = None
-
-    def run(self, action: Callable[[], None]) -> None:
-        """Do something on the loop's thread."""
-        self._actions.append(action)
-        self._wake()
 
     def tell(self, events: Sequence[TaskEvent]) -> None:
         """Send task events, if somebody listens."""
         consumer = self._consumer
         if events and consumer is not None and _somebody_listens(consumer.event_dispatcher):
-            self.run(lambda: self._send(events))
+            self._run(lambda: self._send(events))
 
-    def pause(self, queue: str) -> None:
-        """Pop no more from this queue."""
-        if queue not in self._paused:
-            self._paused.add(queue)
-            self.run(lambda: set_paused(self._consumer.task_consumer.channel, queue, paused=True))
+    def queues(self) -> frozenset[str]:
+        """The inference queues that this worker serves now."""
+        consumer = self._consumer
+        if consumer is None or consumer.task_consumer is None:
+            return self._queues
+        return inference_queues(consumer)
 
-    def resume(self, queue: str) -> None:
-        """Pop from this queue again."""
-        if queue in self._paused:
-            self._paused.discard(queue)
-            self.run(lambda: set_paused(self._consumer.task_consumer.channel, queue, paused=False))
+    def end(self) -> None:
+        """End the worker at once: its hub cannot go on."""
+        self._run(_abort)
 
     def pump(self) -> None:
         """Do what is waiting; only on the loop's thread, or after the loop has ended."""
         while self._actions and self._consumer is not None:
             self._actions.popleft()()
+
+    def _run(self, action: Callable[[], None]) -> None:
+        self._actions.append(action)
+        self._wake()
 
     def _wake(self) -> None:
         consumer = self._consumer
@@ -86,6 +80,10 @@ def _somebody_listens(dispatcher: Any) -> bool:
     return bool(dispatcher and dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups))
 
 
+def _abort() -> None:
+    raise SystemExit(EXIT_HUB_FAILED)
+
+
 class HubStep(bootsteps.StartStopStep):
     """Binds the hub to each connection, and drains it when the worker ends."""
 
@@ -93,7 +91,6 @@ class HubStep(bootsteps.StartStopStep):
 
     def start(self, c: Any) -> None:
         """A connection has been made, the first or another."""
-        c.task_consumer.channel.priority_steps = ServingOrder()
         c.app.shunter_wire.bind(c)
 
     def stop(self, c: Any) -> None:
@@ -117,26 +114,3 @@ def attach(app: Any, hub: Hub, wire: CeleryWire) -> None:
     app.shunter_hub = hub
     app.shunter_wire = wire
     app.steps["consumer"].add(HubStep)
-
-
-def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., None]:
-    """Celery asks once per connection how messages of our task are handled: the hub takes them."""
-    hub: Hub = app.shunter_hub
-
-    def handle(message: Any, *_: Any) -> None:
-        def take_out() -> None:
-            message.ack_log_error(log, consumer.connection_errors)
-
-        def put_back() -> None:
-            message.reject_log_error(log, consumer.connection_errors, requeue=True)
-
-        try:
-            envelope = decode_body(message.body, task_id=str(message.headers.get("id")))
-        except EnvelopeError as error:
-            raw = message.body if isinstance(message.body, bytes) else str(message.body).encode()
-            queue = str((message.delivery_info or {}).get("routing_key", ""))
-            hub.deliver(Misfit(queue, raw, error.message, take_out))
-        else:
-            hub.deliver(Delivery(envelope, take_out, put_back))
-
-    return handle

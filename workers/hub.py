@@ -1,10 +1,10 @@
 """The hub: one thread that owns what the worker holds, and decides; others do the IO and report to it.
 
-    Celery's loop -> deliveries ┐              ┌-> claimer (Postgres) -> Claimed, Reconciled
-    engines -> FromEngine       ├-> mailbox -> hub
-    settler -> Settled          ┘              └-> engines (Run, Drop, Stop), settler (outcomes)
+    fetcher (Redis) -> Bunch ┐              ┌-> claimer (Postgres) -> Claimed, Reconciled
+    engines -> FromEngine    ├-> mailbox -> hub
+    settler -> Settled       ┘              └-> engines (Run, Drop, Stop), settler (outcomes), fetcher (room)
 
-It handles bytes and ids, never rows or tensors, and knows neither Celery nor Redis: those are behind Wire.
+It handles bytes and ids, never rows or tensors, and knows nothing of Celery, which is behind Wire.
 """
 
 from __future__ import annotations
@@ -28,23 +28,17 @@ from shunter.storage.outcome import Outcome
 from shunter.storage.quarantine import Quarantine
 from shunter.storage.worker_registry import NewWorker, WorkerRegistry
 from shunter.workers import messages
-from shunter.workers.claimer import (
-    Answering,
-    Claimed,
-    Claimer,
-    ClaimFailed,
-    Delivery,
-    Misfit,
-    Reconciled,
-)
+from shunter.workers.adopter import Adopter
+from shunter.workers.claimer import Answering, Claimed, Claimer, ClaimFailed, Reconciled
 from shunter.workers.engine_handle import EngineGone, FromEngine
 from shunter.workers.engine_room import EngineRoom, returned
 from shunter.workers.envelope_log import EnvelopeLog
+from shunter.workers.fetcher import Fetcher
 from shunter.workers.heart import GivenUp, Heart, Pulse
 from shunter.workers.holdings import Held, Holdings, ModelKey, compare
-from shunter.workers.intake import Intake
+from shunter.workers.intake import Intake, queues_of, read
+from shunter.workers.lists import Bunch, Lists
 from shunter.workers.settler import Settled, Settlement, Settler
-from shunter.workers.transport import Lists
 from shunter.workers.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -77,12 +71,13 @@ class Services:
     repository: JobRepository
     registry: WorkerRegistry
     quarantine: Quarantine
+    adopter: Adopter
     lists: Lists
     object_store: str
 
 
 class Hub:
-    """A worker's decisions; `start` once, `deliver` from Celery's loop, `drain`, then `stop` at the end."""
+    """A worker's decisions; `start` once, `drain`, then `stop` at the end."""
 
     def __init__(
         self, *, identity: Identity, models: Sequence[ModelVersion], services: Services, wire: Wire
@@ -93,8 +88,7 @@ class Hub:
         self._models: dict[ModelKey, ModelVersion] = {(m.name, m.version): m for m in models}
         self._mailbox: SimpleQueue[Any] = SimpleQueue()
         self._handlers: dict[type, Callable[[Any], None]] = {
-            Delivery: self._on_delivery,
-            Misfit: self._on_misfit,
+            Bunch: self._on_bunch,
             Claimed: self._on_claimed,
             ClaimFailed: self._on_claim_failed,
             Reconciled: self._on_reconciled,
@@ -116,7 +110,7 @@ class Hub:
             settle=self._settle,
             accuse=lambda claims: self._claimer.count_deaths(claims, self._incarnation),
         )
-        self._intake = Intake(wire, self._models, self._engines.room)
+        self._intake = Intake(self._models, self._engines.room)
         self._incarnation = uuid4()
         self._postgres_answers = True
         self._drain_deadline: float | None = None
@@ -133,15 +127,12 @@ class Hub:
         """Register the worker and begin; DatabaseUnavailable if Postgres does not answer."""
         self._register()
         services, mailbox = self._services, self._mailbox.put
-        self._claimer = Claimer(services.repository, services.quarantine, mailbox)
+        self._claimer = Claimer(services.repository, services.quarantine, services.adopter, mailbox)
         self._settler = Settler(services.repository, services.lists, mailbox)
         self._heart = Heart(services.registry, self._pulse(), mailbox)
+        self._fetcher = Fetcher(services.lists, self._wire.queues, mailbox)
         self._thread = threading.Thread(target=self._loop, name="hub", daemon=True)
         self._thread.start()
-
-    def deliver(self, mail: Delivery | Misfit) -> None:
-        """An envelope, or what should have been one, has come from Redis."""
-        self._mailbox.put(mail)
 
     def drain(self) -> None:
         """Begin to end; `drained` is set when nothing is held any more."""
@@ -152,6 +143,7 @@ class Hub:
         self._engines.kill("the worker ends")
         self.drained.set()
         self._thread.join()
+        self._fetcher.stop()
         self._claimer.stop()
         self._settler.stop(DRAIN_GRACE_S)
         self._heart.stop()
@@ -171,10 +163,10 @@ class Hub:
             # A hub that cannot decide must not go on holding jobs: the rescuer gives them to others.
             log.critical("the hub failed; this worker ends at once", exc_info=True)
             self.drained.set()
-            self._wire.run(_abort)
+            self._wire.end()
 
     def _tick(self, now: float) -> None:
-        self._take()
+        self._fetcher.grant(self._intake.rooms() if self._takes else {})
         self._engines.kill_overdue(now)
         if now >= self._reconcile_at and self._postgres_answers and self._held_before is None:
             self._reconcile_at = now + RECONCILE_INTERVAL_S
@@ -184,28 +176,28 @@ class Hub:
         if self._drain_deadline is not None:
             self._go_on_draining(now)
 
-    def _take(self) -> None:
-        if self._postgres_answers and self._drain_deadline is None:
-            deliveries = self._intake.take()
-            if deliveries:
-                self._claimer.take(deliveries, worker=self._incarnation, served=list(self._models))
+    @property
+    def _takes(self) -> bool:
+        return self._postgres_answers and self._drain_deadline is None
 
-    def _on_delivery(self, delivery: Delivery) -> None:
-        self._wire.tell([self._log.received(delivery.envelope, time.time())])
-        self._intake.park(delivery)
-        if self._drain_deadline is not None or not self._postgres_answers:
-            self._intake.refuse()
-
-    def _on_misfit(self, misfit: Misfit) -> None:
-        self._claimer.quarantine(misfit)
+    def _on_bunch(self, bunch: Bunch) -> None:
+        if not self._takes:
+            self._fetcher.refuse(bunch.key)
+            return
+        mail, queues = read(bunch), queues_of(bunch)
+        self._fetcher.seen(queues)
+        self._intake.claim(mail, queues)
+        self._claimer.take(mail, worker=self._incarnation, served=list(self._models))
+        now = time.time()
+        self._wire.tell([self._log.received(envelope, now) for envelope in mail.envelopes])
+        self._wire.tell([self._log.received(sent.envelope(), now) for sent in mail.submissions])
 
     def _on_claimed(self, mail: Claimed) -> None:
-        self._intake.claimed(mail.deliveries)
+        self._intake.claimed(mail.bunch)
+        self._fetcher.ack(mail.bunch)
         ours = {job.id for job in mail.jobs}
-        for delivery in mail.deliveries:
-            self._wire.run(delivery.ack)
-            mine = ours.intersection(delivery.envelope.ids)
-            self._wire.tell(self._log.claimed(delivery.envelope, mine, time.time()))
+        for envelope in mail.envelopes:
+            self._wire.tell(self._log.claimed(envelope, ours.intersection(envelope.ids), time.time()))
         for job in mail.jobs:
             held = self._holdings.add(job)
             if self._drain_deadline is None:
@@ -215,8 +207,8 @@ class Hub:
 
     def _on_claim_failed(self, mail: ClaimFailed) -> None:
         self._postgres_answers = False
-        self._intake.claimed(mail.deliveries)
-        self._intake.refuse(mail.deliveries)
+        self._intake.claimed(mail.bunch)
+        self._fetcher.refuse(mail.bunch)
 
     def _on_answering(self, mail: Answering) -> None:
         self._postgres_answers = True
@@ -300,7 +292,6 @@ class Hub:
     def _on_drain(self, mail: Drain) -> None:
         if self._drain_deadline is None:
             self._drain_deadline = time.monotonic() + DRAIN_GRACE_S
-            self._intake.refuse()
             self._engines.stop()
 
     def _go_on_draining(self, now: float) -> None:
@@ -310,7 +301,3 @@ class Hub:
             self._engines.kill("the drain took too long")
         if self._engines.empty and not self._intake.claiming and not len(self._holdings):
             self.drained.set()
-
-
-def _abort() -> None:
-    raise SystemExit(70)

@@ -1,68 +1,104 @@
-"""How many envelopes a hub takes: it claims what its engines have room for, and leaves the rest in Redis."""
+"""What a hub makes of a bunch, and how many envelopes it has room for; pure."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 
-from shunter.storage.envelope import queue_name
-from shunter.workers.claimer import Delivery
+from shunter.storage import submission
+from shunter.storage.envelope import Envelope, queue_name, queue_of, read_message, to_envelope
+from shunter.storage.errors import EnvelopeError
+from shunter.storage.quarantine import Misfit
+from shunter.storage.submission import Submission, read_submission
 from shunter.workers.holdings import ModelKey
-from shunter.workers.wire import Wire
+from shunter.workers.lists import Bunch
+
+MAX_ENVELOPES = 512
+"""Envelopes of one queue in one fetch: enough to carry thousands of single-row jobs a second."""
+
+SMOOTHING = 0.3
+"""Weight of the latest bunch in the rows that an envelope is expected to carry."""
 
 Room = Callable[[ModelKey], int]
 """How many more rows of a model version the worker may hold; zero or less is none."""
 
 
-class Intake:
-    """Deliveries that wait for room; a queue with waiting ones is popped no more."""
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A bunch, read: our envelopes, plain Celery producers' submissions, and what is neither."""
 
-    def __init__(self, wire: Wire, models: Collection[ModelKey], room: Room) -> None:
-        self._wire = wire
+    bunch: str
+    envelopes: tuple[Envelope, ...]
+    submissions: tuple[Submission, ...]
+    misfits: tuple[Misfit, ...]
+
+    def rows(self) -> Counter[str]:
+        """Rows by queue; an envelope that does not tell counts as one."""
+        counts: Counter[str] = Counter()
+        for envelope in self.envelopes:
+            counts[queue_name(envelope.model)] += max(envelope.rows, 1)
+        for sent in self.submissions:
+            counts[queue_name(sent.model)] += len(sent.rows)
+        return counts
+
+
+def read(bunch: Bunch) -> Mail:
+    """Read every message of a bunch; none can spoil the others."""
+    envelopes, submissions, misfits = [], [], []
+    for list_key, raw in bunch.entries:
+        try:
+            message = read_message(raw)
+            if message.task == submission.TASK_NAME:
+                submissions.append(read_submission(message, list_key, raw))
+            else:
+                envelopes.append(to_envelope(message))
+        except EnvelopeError as error:
+            misfits.append(Misfit(list_key, raw, error.message))
+    return Mail(bunch.key, tuple(envelopes), tuple(submissions), tuple(misfits))
+
+
+class Intake:
+    """Grants room by queue: what its models have room for, less what is being claimed."""
+
+    def __init__(self, models: Collection[ModelKey], room: Room) -> None:
         self._models = models
         self._room = room
-        self._parked: dict[str, deque[Delivery]] = {}
-        self._claiming: Counter[str] = Counter()
+        self._claiming: dict[str, Counter[str]] = {}
+        self._rows_each: dict[str, float] = {}
 
     @property
     def claiming(self) -> bool:
         """Whether a claim is under way."""
-        return any(self._claiming.values())
+        return bool(self._claiming)
 
-    def park(self, delivery: Delivery) -> None:
-        """A delivery has come."""
-        self._parked.setdefault(queue_name(delivery.envelope.model), deque()).append(delivery)
+    def claim(self, mail: Mail, counts: Iterable[str]) -> None:
+        """A bunch is about to be claimed; `counts` names the queue of each of its entries."""
+        rows = mail.rows()
+        self._claiming[mail.bunch] = rows
+        for queue, envelopes in Counter(counts).items():
+            each = rows[queue] / envelopes
+            known = self._rows_each.get(queue, each)
+            self._rows_each[queue] = known + SMOOTHING * (each - known)
 
-    def take(self) -> list[Delivery]:
-        """The deliveries there is room for, to be claimed now; queues are paused and resumed to match."""
-        taken = []
-        for queue, parked in self._parked.items():
-            while parked and self._has_room(queue):
-                delivery = parked.popleft()
-                self._claiming[queue] += _rows(delivery)
-                taken.append(delivery)
-            (self._wire.pause if parked else self._wire.resume)(queue)
-        return taken
+    def claimed(self, bunch: str) -> None:
+        """Its claim is over, one way or the other."""
+        self._claiming.pop(bunch, None)
 
-    def claimed(self, deliveries: Iterable[Delivery]) -> None:
-        """The claim of these is no longer under way."""
-        for delivery in deliveries:
-            self._claiming[queue_name(delivery.envelope.model)] -= _rows(delivery)
+    def rooms(self) -> dict[str, int]:
+        """How many envelopes may be popped from each queue."""
+        queues = {queue_name(name) for name, _ in self._models}
+        return {queue: self._envelopes(queue) for queue in queues}
 
-    def refuse(self, deliveries: Sequence[Delivery] = ()) -> None:
-        """Give these and everything parked back to Redis, and pop no more until the next `take`."""
-        waiting = [delivery for parked in self._parked.values() for delivery in parked]
-        for delivery in (*deliveries, *waiting):
-            self._wire.run(delivery.requeue)
-        for queue, parked in self._parked.items():
-            parked.clear()
-            self._wire.pause(queue)
-
-    def _has_room(self, queue: str) -> bool:
-        keys = [key for key in self._models if queue_name(key[0]) == queue]
-        # A queue of a model that is served no longer is emptied: its jobs say that they wait for a version.
-        return not keys or max(self._room(key) for key in keys) > self._claiming[queue]
+    def _envelopes(self, queue: str) -> int:
+        rows = max(self._room(key) for key in self._models if queue_name(key[0]) == queue)
+        rows -= sum(counts[queue] for counts in self._claiming.values())
+        if rows <= 0:
+            return 0
+        return min(MAX_ENVELOPES, math.ceil(rows / max(self._rows_each.get(queue, 1.0), 1.0)))
 
 
-def _rows(delivery: Delivery) -> int:
-    return max(delivery.envelope.rows, 1)
+def queues_of(bunch: Bunch) -> list[str]:
+    """The queue of each entry."""
+    return [queue_of(list_key) for list_key, _ in bunch.entries]

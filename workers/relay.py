@@ -16,7 +16,7 @@ from shunter.storage.database import Cursor
 from shunter.storage.envelope import list_key, pack, queue_name
 from shunter.storage.job import Priority
 from shunter.storage.job_repair import JobRepair, Requeued
-from shunter.workers.transport import Lists
+from shunter.workers.lists import Lists
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from shunter.storage.errors import DatabaseUnavailable
 from shunter.storage.job_repair import JobRepair, Requeued
 from shunter.storage.worker_registry import LEASE_S, WorkerRegistry
 from shunter.workers.envelope_log import TaskEvent, abandoned
-from shunter.workers.transport import Lists
+from shunter.workers.lists import Lists
 
 log = logging.getLogger(__name__)
 

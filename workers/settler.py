@@ -14,7 +14,7 @@ from shunter.storage.envelope import Due, pack
 from shunter.storage.errors import DatabaseUnavailable, QueueUnavailable
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.outcome import Outcome
-from shunter.workers.transport import Lists
+from shunter.workers.lists import Lists
 
 log = logging.getLogger(__name__)
 

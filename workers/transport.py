@@ -1,105 +1,90 @@
-"""The fleet's hand on the Redis lists, over whatever kind of URL Celery takes."""
+"""The fleet's transport: kombu's Redis transport, but envelopes are popped in bunches that no death loses.
+
+Stock kombu pops one message, and records it in a second round trip: whoever dies in between has lost it.
+Here one script pops many raw messages and keeps them in a bunch, in one step; an ack deletes the bunch once
+its rows are claimed; a bunch that is not acked within STALE_S goes back, whoever held it. Celery's own
+consumer goes on serving every other queue, remote control and events.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator
+from importlib.resources import files
 from typing import Any
 
 import kombu
-import redis
+import kombu.transport
 from kombu.exceptions import OperationalError
+from kombu.transport import redis
+from redis.exceptions import RedisError
 
-from shunter.storage.envelope import PRIORITY_STEPS, Envelope, by_list, decode
-from shunter.storage.errors import EnvelopeError, QueueUnavailable
-from shunter.storage.settings import redact
+from shunter.storage.envelope import QUEUE_PREFIX
 
-HEAD_DEPTH = 16
-"""How far into a list the relay looks for an envelope whose age it can read."""
+OUTAGES = (RedisError, OperationalError, OSError)
+"""What says that Redis does not answer."""
 
 SOCKET_TIMEOUT_S = 5.0
 
-_OUTAGES = (redis.exceptions.RedisError, OperationalError, OSError)
+STALE_S = 10.0
+INDEX_KEY = "shunter.bunches"
+BUNCH_PREFIX = "shunter.bunch."
 
 
-class Lists:
-    """Pushes envelopes, and reads the heads of their lists; safe for threads."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._lock = threading.Lock()
-        self._client: redis.Redis | None = None
-
-    def push(self, envelopes: Iterable[Envelope]) -> None:
-        """Add envelopes at the tail of their lists; QueueUnavailable leaves it unknown which arrived."""
-        try:
-            for key, messages in by_list(envelopes).items():
-                self._connected().lpush(key, *messages)
-        except _OUTAGES as error:
-            raise self._outage(error) from error
-
-    def head_enqueued_at(self, key: str) -> float | None:
-        """When the next envelope of a list was enqueued, Postgres time; None for an empty list.
-
-        Heads that tell no time, such as a plain Celery producer's, are passed over; if nothing within
-        HEAD_DEPTH tells one, the answer is 0: then nothing on this list may be taken as lost.
-        """
-        try:
-            # Consumers pop from the right, so the head of the line is the end of the list.
-            raws = self._connected().lrange(key, -HEAD_DEPTH, -1)
-        except _OUTAGES as error:
-            raise self._outage(error) from error
-        times = (_enqueued_at(raw) for raw in reversed(raws))
-        return next((time for time in times if time is not None), 0.0) if raws else None
-
-    def length(self, key: str) -> int:
-        """How many envelopes a list holds."""
-        try:
-            return int(self._connected().llen(key))
-        except _OUTAGES as error:
-            raise self._outage(error) from error
-
-    def _connected(self) -> redis.Redis:
-        with self._lock:
-            if self._client is None:
-                options = {"socket_connect_timeout": SOCKET_TIMEOUT_S, "socket_timeout": SOCKET_TIMEOUT_S}
-                client: redis.Redis = kombu.Connection(self._url, transport_options=options).channel().client
-                self._client = client
-            return self._client
-
-    def _outage(self, error: BaseException) -> QueueUnavailable:
-        return QueueUnavailable(f"Redis at {redact(self._url)} does not answer: {error}")
+def script(name: str) -> str:
+    """The text of a script of ours."""
+    return files("shunter.workers").joinpath("scripts", f"{name}.lua").read_text()
 
 
-def _enqueued_at(raw: bytes | str) -> float | None:
-    try:
-        return decode(raw).enqueued_at
-    except EnvelopeError:
-        return None
+def connect(url: str) -> Any:
+    """A redis-py client for a URL that Celery takes, Sentinel's included; raises one of OUTAGES."""
+    options = {"socket_connect_timeout": SOCKET_TIMEOUT_S, "socket_timeout": SOCKET_TIMEOUT_S}
+    return kombu.Connection(url, transport_options=options).channel().client
 
 
-class ServingOrder(list[int]):
-    """kombu's priority steps: sorted, as kombu looks them up, but gone through in our order of service.
+class _Bunched:
+    """Leaves the inference queues to the fetcher; everything else is as kombu does it."""
 
-    The base list, where a plain Celery message lands, is our middle class; kombu would serve it first.
-    """
+    _active_queues: list[str]
 
-    def __init__(self) -> None:
-        super().__init__(sorted(PRIORITY_STEPS))
+    @property
+    def active_queues(self) -> list[str]:
+        """What kombu itself pops from."""
+        queues: list[str] = super().active_queues  # type: ignore[misc]
+        return [queue for queue in queues if not queue.startswith(QUEUE_PREFIX)]
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(PRIORITY_STEPS)
+    @property
+    def inference_queues(self) -> frozenset[str]:
+        """What the fetcher pops from: `celery control add_consumer` and `cancel_consumer` change it."""
+        return frozenset(queue for queue in self._active_queues if queue.startswith(QUEUE_PREFIX))
 
 
-def set_paused(channel: Any, queue: str, *, paused: bool) -> None:
-    """Leave a queue out of what a kombu Redis channel pops from, or take it in again.
+class Channel(_Bunched, redis.Channel):
+    """A channel to one Redis."""
 
-    The consumer stays, unlike after `cancel`: a message that is already on its way is still delivered,
-    and Flower and `celery inspect` go on showing the queue.
-    """
-    active = channel._active_queues
-    if paused and queue in active:
-        active.remove(queue)
-    elif not paused and queue not in active:
-        active.append(queue)
-    channel._update_queue_cycle()
+
+class SentinelChannel(_Bunched, redis.SentinelChannel):
+    """A channel to the master that Sentinel names."""
+
+
+class Transport(redis.Transport):
+    """`redis://`"""
+
+    Channel = Channel
+
+
+class SentinelTransport(redis.SentinelTransport):
+    """`sentinel://`"""
+
+    Channel = SentinelChannel
+
+
+def install() -> None:
+    """Make this process' kombu use it; URLs keep their scheme, so that Flower and logs show them as ever."""
+    ours = {"redis": "Transport", "rediss": "Transport", "sentinel": "SentinelTransport"}
+    kombu.transport.TRANSPORT_ALIASES.update({scheme: f"{__name__}:{name}" for scheme, name in ours.items()})
+    kombu.transport._transport_cache.clear()
+
+
+def inference_queues(consumer: Any) -> frozenset[str]:
+    """The inference queues that a Celery consumer serves now."""
+    queues: frozenset[str] = consumer.task_consumer.channel.inference_queues
+    return queues

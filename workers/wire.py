@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from shunter.workers.envelope_log import TaskEvent
@@ -11,14 +11,11 @@ from shunter.workers.envelope_log import TaskEvent
 class Wire(Protocol):
     """The hub's wire to Celery; every call returns at once and may come from any thread."""
 
-    def run(self, action: Callable[[], None]) -> None:
-        """Do something with a message where messages may be touched, in the order of the calls."""
-
     def tell(self, events: Sequence[TaskEvent]) -> None:
         """Send task events, if somebody listens."""
 
-    def pause(self, queue: str) -> None:
-        """Pop no more from this queue."""
+    def queues(self) -> frozenset[str]:
+        """The inference queues that this worker serves now."""
 
-    def resume(self, queue: str) -> None:
-        """Pop from this queue again."""
+    def end(self) -> None:
+        """End the worker at once: its hub cannot go on."""

@@ -11,19 +11,22 @@ from pathlib import Path
 
 from shunter.storage.database import Database
 from shunter.storage.errors import SettingsError
+from shunter.storage.job_adoption import JobAdoption
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.model_registry import ModelRegistry, ModelVersion, scan
+from shunter.storage.object_store import open_object_store
 from shunter.storage.quarantine import Quarantine
 from shunter.storage.settings import Settings
 from shunter.storage.worker_registry import WorkerRegistry
+from shunter.workers.adopter import Adopter
 from shunter.workers.celery_app import create_app
 from shunter.workers.consumer import CeleryWire, attach
 from shunter.workers.housekeeping import Expiry, Housekeeper, Unserved, Upkeep
 from shunter.workers.hub import Hub, Identity, Services
+from shunter.workers.lists import Lists
 from shunter.workers.relay import Relay
 from shunter.workers.rescuer import Rescuer
-from shunter.workers.transport import Lists
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,8 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
     settings.require("database_url", "redis_url", "object_store", "models")
     models = find_models(Path(settings.models), options.models)
     database = Database(settings.database_url)
-    ModelRegistry(database).register(models)
+    models_registry = ModelRegistry(database)
+    models_registry.register(models)
     lists, wire = Lists(settings.redis_url), CeleryWire()
     registry, repair = WorkerRegistry(database), JobRepair(database)
     host = socket.gethostname()
@@ -57,6 +61,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
             repository=JobRepository(database),
             registry=registry,
             quarantine=Quarantine(database),
+            adopter=Adopter(JobAdoption(database), models_registry, open_object_store(settings.object_store)),
             lists=lists,
             object_store=settings.object_store,
         ),

@@ -75,13 +75,18 @@ def test_different_duties_are_done_at_once(repair: JobRepair) -> None:
 
 def test_a_duty_that_fails_changes_nothing_and_frees_its_lock(repair: JobRepair, jobs: JobRepository) -> None:
     id = insert(jobs, deadline_s=-1.0)
-    with pytest.raises(ZeroDivisionError), repair.duty(LOCK) as cursor:
-        assert cursor is not None
-        assert repair.expire_overdue(cursor) == 1
-        _ = 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        expire_and_fail(repair)
     assert jobs.get(id).state is JobState.QUEUED
     with repair.duty(LOCK) as cursor:
         assert cursor is not None
+
+
+def expire_and_fail(repair: JobRepair) -> None:
+    with repair.duty(LOCK) as cursor:
+        assert cursor is not None
+        assert repair.expire_overdue(cursor) == 1
+        raise ZeroDivisionError
 
 
 def test_a_duty_leaves_no_timeout_behind(repair: JobRepair, database: Database) -> None:
@@ -396,4 +401,8 @@ def expire_overdue(repair: JobRepair, *, limit: int = 100) -> int:
 def fail_unserved(repair: JobRepair) -> int:
     with repair.duty(LOCK) as cursor:
         assert cursor is not None
+        cursor.execute(
+            "INSERT INTO models (name, version, digest, config) "
+            "SELECT DISTINCT model, version, '', '{}'::jsonb FROM jobs ON CONFLICT DO NOTHING"
+        )
         return repair.fail_unserved(cursor)

@@ -27,12 +27,12 @@ def registry(database: Database) -> WorkerRegistry:
 
 
 def test_a_new_worker_is_present_and_live(registry: WorkerRegistry) -> None:
-    serves = (Serving("digits", 2, "failed", "no such file: \x00 'weights'"), Serving("other", 1))
-    new = new_worker(name="gpu0@hüt", device="cuda:0", serves=(serves[1],))
+    serves = (Serving("digits", 2), Serving("other", 1, "failed", "no 'weights'"))
+    new = new_worker(name="gpu0@hüt", device="cuda:0", serves=serves)
     registry.register(new)
     (worker,) = registry.present()
     assert (worker.incarnation, worker.name, worker.host) == (new.incarnation, "gpu0@hüt", "here")
-    assert (worker.pid, worker.device, worker.serves) == (1, "cuda:0", (serves[1],))
+    assert (worker.pid, worker.device, worker.serves) == (1, "cuda:0", serves)
     assert (worker.state, worker.stats, worker.live) == ("ready", {}, True)
     assert abs(worker.started_at - datetime.now(UTC)) < timedelta(seconds=30)
     assert registry.beats() == {new.incarnation: 0}

@@ -1,96 +1,62 @@
-"""How many envelopes a hub takes."""
+"""What a hub makes of a bunch, and how many envelopes it has room for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from shunter.storage.envelope import Envelope
-from shunter.workers.claimer import Delivery
-from shunter.workers.envelope_log import TaskEvent
-from shunter.workers.intake import Intake
+from shunter.storage.envelope import encode, list_key, queue_name
+from shunter.storage.job import Priority
+from shunter.workers.intake import MAX_ENVELOPES, Intake, queues_of, read
+from shunter.workers.lists import Bunch
+from tests.celery_messages import submission_message
 from tests.jobs import claimed_job, envelope_of
 
-
-class RecordingWire:
-    """A wire that does everything at once, and remembers which queues are paused."""
-
-    def __init__(self) -> None:
-        self.paused: set[str] = set()
-        self.events: list[TaskEvent] = []
-
-    def run(self, action: Callable[[], None]) -> None:
-        action()
-
-    def tell(self, events: Sequence[TaskEvent]) -> None:
-        self.events.extend(events)
-
-    def pause(self, queue: str) -> None:
-        self.paused.add(queue)
-
-    def resume(self, queue: str) -> None:
-        self.paused.discard(queue)
+DIGITS = ("digits", 1)
 
 
-class Redis:
-    """Counts what leaves Redis and what goes back."""
-
-    def __init__(self) -> None:
-        self.acked: list[Envelope] = []
-        self.requeued: list[Envelope] = []
-
-    def delivery(self, *, model: str = "digits", rows: int = 256) -> Delivery:
-        envelope = envelope_of(claimed_job(model=model, rows=rows))
-        return Delivery(envelope, lambda: self.acked.append(envelope), lambda: self.requeued.append(envelope))
+def bunch(*raws: bytes, model: str = "digits") -> Bunch:
+    key = list_key(queue_name(model), Priority.STANDARD)
+    return Bunch("shunter.bunch.1", tuple((key, raw) for raw in raws))
 
 
-def test_envelopes_are_taken_while_there_is_room() -> None:
-    wire, redis = RecordingWire(), Redis()
-    intake = Intake(wire, [("digits", 1)], room=lambda key: 512)
-    for _ in range(3):
-        intake.park(redis.delivery())
-    assert len(intake.take()) == 2
-    assert wire.paused == {"infer.digits"}
+def packed(rows: int, *, model: str = "digits") -> bytes:
+    return encode(envelope_of(claimed_job(model=model, rows=rows)))
 
 
-def test_a_claim_under_way_takes_room_until_it_ends() -> None:
-    wire, redis = RecordingWire(), Redis()
-    intake = Intake(wire, [("digits", 1)], room=lambda key: 256)
-    for _ in range(2):
-        intake.park(redis.delivery())
-    taken = intake.take()
-    assert (len(taken), intake.claiming, intake.take()) == (1, True, [])
-    intake.claimed(taken)
-    assert len(intake.take()) == 1
-    assert wire.paused == set()
+def test_a_bunch_is_read_into_what_it_holds() -> None:
+    mail = read(bunch(packed(3), submission_message("digits", [1, 2]), b"\x00 no message"))
+    assert [envelope.rows for envelope in mail.envelopes] == [3]
+    assert [sent.rows for sent in mail.submissions] == [[1, 2]]
+    assert [misfit.raw for misfit in mail.misfits] == [b"\x00 no message"]
+    assert mail.rows() == {"infer.digits": 5}
 
 
-def test_a_full_model_does_not_hold_up_another() -> None:
-    wire, redis = RecordingWire(), Redis()
-    intake = Intake(wire, [("digits", 1), ("text", 1)], room=lambda key: 0 if key[0] == "digits" else 99)
-    intake.park(redis.delivery(model="digits"))
-    intake.park(redis.delivery(model="text"))
-    assert [delivery.envelope.model for delivery in intake.take()] == ["text"]
-    assert wire.paused == {"infer.digits"}
+def test_room_is_granted_in_envelopes_of_the_size_seen() -> None:
+    intake = Intake([DIGITS], room=lambda key: 1024)
+    assert intake.rooms() == {"infer.digits": MAX_ENVELOPES}, "an unknown envelope may hold one row"
+    full = bunch(packed(256))
+    intake.claim(read(full), queues_of(full))
+    intake.claimed(full.key)
+    assert intake.rooms() == {"infer.digits": 4}
 
 
-def test_a_job_larger_than_the_room_is_taken_when_there_is_any() -> None:
-    intake = Intake(RecordingWire(), [("digits", 1)], room=lambda key: 1)
-    intake.park(Redis().delivery(rows=10_000))
-    assert len(intake.take()) == 1
+def test_what_is_being_claimed_takes_room_until_the_claim_is_over() -> None:
+    intake = Intake([DIGITS], room=lambda key: 300)
+    full = bunch(packed(256))
+    intake.claim(read(full), queues_of(full))
+    assert (intake.rooms()["infer.digits"], intake.claiming) == (1, True)
+    intake.claimed(full.key)
+    assert (intake.rooms()["infer.digits"], intake.claiming) == (2, False)
 
 
-def test_envelopes_of_a_model_that_is_not_served_are_taken_out() -> None:
-    intake = Intake(RecordingWire(), [("digits", 1)], room=lambda key: 0)
-    intake.park(Redis().delivery(model="gone"))
-    assert len(intake.take()) == 1
+def test_a_full_model_is_granted_nothing_and_does_not_hold_up_another() -> None:
+    intake = Intake([DIGITS, ("text", 1)], room=lambda key: 0 if key == DIGITS else 7)
+    assert intake.rooms() == {"infer.digits": 0, "infer.text": 7}
 
 
-def test_refusing_gives_everything_back_and_pauses() -> None:
-    wire, redis = RecordingWire(), Redis()
-    intake = Intake(wire, [("digits", 1)], room=lambda key: 256)
-    for _ in range(3):
-        intake.park(redis.delivery())
-    taken = intake.take()
-    intake.claimed(taken)
-    intake.refuse(taken)
-    assert (len(redis.requeued), wire.paused, intake.claiming) == (3, {"infer.digits"}, False)
+def test_any_room_takes_a_job_that_is_larger() -> None:
+    intake = Intake([DIGITS], room=lambda key: 1)
+    assert intake.rooms() == {"infer.digits": 1}
+
+
+def test_a_version_with_room_opens_the_queue_for_all_versions() -> None:
+    intake = Intake([DIGITS, ("digits", 2)], room=lambda key: 0 if key == DIGITS else 5)
+    assert intake.rooms() == {"infer.digits": 5}

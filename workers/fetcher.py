@@ -1,0 +1,188 @@
+"""The hub's hand in Redis: pops what there is room for, drops what is acked, sleeps when there is nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import redis
+
+from shunter.storage import wake
+from shunter.storage.envelope import queue_of
+from shunter.storage.errors import QueueUnavailable
+from shunter.workers.lists import Lists
+
+log = logging.getLogger(__name__)
+
+FIRST_NAP_S, LONGEST_NAP_S = 0.02, 0.25
+"""How long an idle fetcher sleeps unless woken; only plain Celery producers leave no token to wake it."""
+
+STALE_LOOK_S = 2.0
+OUTAGE_PAUSE_S = 0.5
+TOKEN_WAIT_S = 30
+
+
+class Fetcher:
+    """One thread and two connections: one asks, the other waits for tokens.
+
+    `queues` tells which queues Celery's consumer serves now. A queue whose last bunch the hub has not seen
+    yet is left alone: the room that was granted for it is spent.
+    """
+
+    def __init__(
+        self, lists: Lists, queues: Callable[[], frozenset[str]], mailbox: Callable[[Any], None]
+    ) -> None:
+        self._lists = lists
+        self._queues = queues
+        self._mailbox = mailbox
+        self._lock = threading.Lock()
+        self._rooms: dict[str, int] = {}
+        self._unseen: set[str] = set()
+        self._acks: list[str] = []
+        self._refused: list[str] = []
+        self._stopping = False
+        self._told = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._tokens = _Tokens(lists)
+        self._nap_s = FIRST_NAP_S
+        self._stale_at = 0.0
+        self._thread = threading.Thread(target=self._loop, name="fetcher", daemon=True)
+        self._thread.start()
+
+    def grant(self, rooms: Mapping[str, int]) -> None:
+        """How many envelopes of each queue the hub has room for; replaces what was granted before."""
+        with self._lock:
+            news = any(room > self._rooms.get(queue, 0) for queue, room in rooms.items())
+            self._rooms = {queue: room for queue, room in rooms.items() if room > 0}
+        if news:
+            self._tell()
+
+    def seen(self, queues: Iterable[str]) -> None:
+        """The hub has counted the last bunch of these queues into the room it grants next."""
+        with self._lock:
+            self._unseen.difference_update(queues)
+
+    def ack(self, bunch: str) -> None:
+        """Everything in this bunch is claimed, or needs nothing."""
+        with self._lock:
+            self._acks.append(bunch)
+        self._tell()
+
+    def refuse(self, bunch: str) -> None:
+        """Nothing in this bunch was claimed: it goes back to the head of its lists."""
+        with self._lock:
+            self._refused.append(bunch)
+        self._tell()
+
+    def stop(self) -> None:
+        """Drop and give back what was asked, then end."""
+        self._stopping = True
+        self._tell()
+        self._thread.join()
+        self._tokens.close()
+        os.close(self._told)
+
+    def _tell(self) -> None:
+        os.eventfd_write(self._told, 1)
+
+    def _loop(self) -> None:
+        silent = False
+        while True:
+            stopping = self._stopping
+            try:
+                found = self._exchange()
+                silent = False
+            except QueueUnavailable as error:
+                if not silent:
+                    log.warning("nothing can be fetched: %s", error)
+                silent, found = True, False
+                self._tokens.close()
+            if stopping:
+                return
+            self._nap_s = FIRST_NAP_S if found else min(self._nap_s * 2, LONGEST_NAP_S)
+            if not found:
+                self._sleep(OUTAGE_PAUSE_S if silent else self._nap_s)
+
+    def _exchange(self) -> bool:
+        """One round: what is due is written, and a bunch fetched if there is room; whether one came."""
+        with self._lock:
+            acks, self._acks = self._acks, []
+            refused, self._refused = self._refused, []
+            served = self._queues()
+            open_queues = set() if self._stopping else served - self._unseen
+            rooms = {queue: room for queue, room in self._rooms.items() if queue in open_queues}
+        try:
+            self._lists.give_back(refused)
+            self._give_back_stale()
+            bunch = self._lists.fetch(rooms, acks) if rooms or acks else None
+        except QueueUnavailable:
+            with self._lock:
+                self._acks += acks
+                self._refused += refused
+            raise
+        if bunch is None:
+            return False
+        with self._lock:
+            self._unseen.update(queue_of(name) for name, _ in bunch.entries)
+        self._mailbox(bunch)
+        return True
+
+    def _give_back_stale(self) -> None:
+        now = time.monotonic()
+        if now >= self._stale_at:
+            self._stale_at = now + STALE_LOOK_S
+            moved = self._lists.give_back_stale()
+            if moved:
+                log.warning("%d envelopes that a worker had popped and not acked went back", moved)
+
+    def _sleep(self, seconds: float) -> None:
+        """Until the hub says something, a token comes, or the time has passed."""
+        waiting: list[Any] = [self._told]
+        try:
+            waiting += self._tokens.wait_for(sorted(self._queues()))
+        except (QueueUnavailable, redis.exceptions.RedisError, OSError):
+            self._tokens.close()
+        ready, _, _ = select.select(waiting, [], [], seconds)
+        if self._told in ready:
+            os.eventfd_read(self._told)
+        if len(ready) > (self._told in ready):
+            self._nap_s = FIRST_NAP_S
+            self._tokens.take()
+
+
+class _Tokens:
+    """A connection that blocks in Redis until a token is pushed for one of the queues."""
+
+    def __init__(self, lists: Lists) -> None:
+        self._lists = lists
+        self._connection: Any = None
+        self._asked: Sequence[str] = ()
+
+    def wait_for(self, queues: Sequence[str]) -> list[Any]:
+        """The socket that becomes readable with the next token; none when there is no queue."""
+        if not queues:
+            return []
+        if self._connection is None:
+            self._connection = self._lists.connection()
+        if not self._asked:
+            self._connection.send_command("BLPOP", *(wake.key(queue) for queue in queues), TOKEN_WAIT_S)
+            self._asked = queues
+        return [self._connection._sock]
+
+    def take(self) -> None:
+        """Read the token, or the word that none came."""
+        try:
+            self._connection.read_response()
+            self._asked = ()
+        except (redis.exceptions.RedisError, OSError):
+            self.close()
+
+    def close(self) -> None:
+        """Forget the connection; the next wait makes another."""
+        if self._connection is not None:
+            self._connection.disconnect()
+        self._connection, self._asked = None, ()

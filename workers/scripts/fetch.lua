@@ -1,0 +1,48 @@
+-- Pop envelopes from the lists of some queues into one bunch, without looking into them.
+--
+-- KEYS[1]    the index: a sorted set of bunches by Redis time of their fetch, in milliseconds
+-- KEYS[2]    the new bunch: a list of key, raw, key, raw, ... in the order of popping
+-- KEYS[3..]  the lists, each queue's in its order of service
+-- ARGV[1]    lists per queue
+-- ARGV[2..]  for each queue: how many envelopes in all, then the least share of each of its lists
+--
+-- Returns the bunch.
+local now = redis.call('TIME')
+-- Before anything is popped: when memory is short Redis refuses this, and nothing has been lost.
+redis.call('ZADD', KEYS[1], now[1] * 1000 + math.floor(now[2] / 1000), KEYS[2])
+
+local bunch = {}
+
+local function take(key, count)
+  if count < 1 then return 0 end
+  local popped = redis.call('RPOP', key, count)
+  if not popped then return 0 end
+  for _, raw in ipairs(popped) do
+    bunch[#bunch + 1] = key
+    bunch[#bunch + 1] = raw
+  end
+  return #popped
+end
+
+local width = tonumber(ARGV[1])
+local queues = (#KEYS - 2) / width
+for queue = 0, queues - 1 do
+  local first = 2 + queue * (width + 1)
+  local room = tonumber(ARGV[first])
+  for step = 1, width do
+    room = room - take(KEYS[2 + queue * width + step], math.min(room, tonumber(ARGV[first + step])))
+  end
+  for step = 1, width do
+    room = room - take(KEYS[2 + queue * width + step], room)
+  end
+end
+
+if #bunch == 0 then
+  redis.call('ZREM', KEYS[1], KEYS[2])
+  return bunch
+end
+-- Lua passes only some thousands of arguments at once.
+for first = 1, #bunch, 1000 do
+  redis.call('RPUSH', KEYS[2], unpack(bunch, first, math.min(first + 999, #bunch)))
+end
+return bunch
