@@ -41,6 +41,7 @@ test: check  ## every check and every test
 	$(call tier,unit contract)
 	$(call tier,integration)
 	$(call tier,acceptance)
+	@echo "== tests: faults"; SECONDS=0; $(BIN)/python -m tests.faults </dev/null && echo "== faults: $${SECONDS} s"
 
 check: $(STAMP)  ## lint, format, types and the borders between packages
 	@$(BIN)/ruff check --quiet .
@@ -56,9 +57,9 @@ bench: $(STAMP)  ## measure limits and peers, side by side
 	@test -f benchmarks/__main__.py || { echo "make bench: not built yet"; exit 1; }
 	@$(BIN)/python -m benchmarks
 
-chaos: $(STAMP)  ## kill everything at random and count what was lost
-	@test -f benchmarks/chaos.py || { echo "make chaos: not built yet"; exit 1; }
-	@$(BIN)/python -m benchmarks.chaos
+chaos: $(STAMP)  ## kill everything, count what was lost: SEED=1 TRIES=220
+	@$(BIN)/python -m tests.faults.campaign --seed $(or $(SEED),0) --tries $(or $(TRIES),220) </dev/null
+	@FAULTS=full $(BIN)/python -m tests.faults --at-once 2 </dev/null
 
 clean:  ## remove what was built, the virtual environment included
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

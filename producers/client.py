@@ -15,6 +15,7 @@ from shunter.producers.handles import Item, Job, open_handle
 from shunter.producers.mapping import DEFAULT_WINDOW, MappedRows, OnRowFailure
 from shunter.producers.rows import each_row
 from shunter.producers.submission import Options
+from shunter.storage import failpoints
 from shunter.storage.errors import InvalidInput, SettingsError, WaitTimeout
 from shunter.storage.ids import parse_item_id
 from shunter.storage.settings import Settings, redact
@@ -228,6 +229,7 @@ def _open_http(url: str, api_key: str) -> Backend:
 def _open_direct(settings: Settings) -> Backend:
     from shunter.producers.direct import DirectBackend  # noqa: PLC0415 - either backend is slow to import
 
+    failpoints.arm()
     return DirectBackend(settings)
 
 

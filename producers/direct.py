@@ -27,7 +27,7 @@ from shunter.storage.outcome import StoredResult
 from shunter.storage.payload import decode_rows
 from shunter.storage.results import load_block
 from shunter.storage.settings import Settings
-from shunter.storage.worker_registry import WorkerRegistry
+from shunter.storage.worker_registry import Worker, WorkerRegistry
 
 RESULTS_BYTES = 64 * 2**20
 """Encoded bytes of results kept, so that the items of one job are loaded and decoded once."""
@@ -125,14 +125,20 @@ class DirectBackend:
 
     def _without_place(self, jobs: Sequence[Job]) -> Sequence[JobStatus]:
         queued = any(job.state is JobState.QUEUED for job in jobs)
-        workers, now = self.workers.present() if queued else (), datetime.now(UTC)
-        return [
-            job_status(job, explain_waiting(job, workers=workers, rows_ahead=None, now=now)) for job in jobs
-        ]
+        workers = self.workers.present() if queued else ()
+        return [job_status(job, self._waiting(job, workers, None)) for job in jobs]
 
     def _explain(self, job: Job) -> Waiting | None:
-        workers, ahead = self.workers.present(), self.repository.rows_ahead(job)
-        return explain_waiting(job, workers=workers, rows_ahead=ahead, now=datetime.now(UTC))
+        return self._waiting(job, self.workers.present(), self.repository.rows_ahead(job))
+
+    def _waiting(self, job: Job, workers: Sequence[Worker], rows_ahead: int | None) -> Waiting | None:
+        return explain_waiting(
+            job,
+            workers=workers,
+            rows_ahead=rows_ahead,
+            now=datetime.now(UTC),
+            dispatching=self._publisher.dispatching,
+        )
 
     def _read(self, id: UUID, stored: StoredResult) -> JobResults:
         if not stored.state.terminal:

@@ -6,22 +6,67 @@ variadic LPUSH per list, which moves about twenty times as many as `apply_async`
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 import kombu
 import redis
 from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from shunter.storage import wake
-from shunter.storage.envelope import Envelope, by_list, queue_of
+from shunter.storage.envelope import Envelope
 from shunter.storage.errors import QueueUnavailable
+from shunter.storage.push import push
 from shunter.storage.settings import redact
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
+MAX_CONNECTIONS = 16
+"""Pushes under way at once; more wait for their turn."""
+
+PAUSE_S = 5.0
+"""After an outage was met, Redis is asked once in so long."""
 
 _OUTAGES = (redis.exceptions.RedisError, OperationalError, OSError)
+
+
+class Breaker:
+    """Lets one caller in a while find out whether Redis is back, and spares the others its timeouts."""
+
+    def __init__(self, pause_s: float = PAUSE_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pause_s = pause_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._open_until: float | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the last word was that Redis answers."""
+        return self._open_until is None
+
+    def lets_through(self) -> bool:
+        """Whether this caller may ask; while Redis is silent, one in each pause."""
+        with self._lock:
+            if self._open_until is None:
+                return True
+            if self._clock() < self._open_until:
+                return False
+            self._open_until = self._clock() + self._pause_s
+            return True
+
+    def answered(self) -> None:
+        """Redis answered."""
+        self._open_until = None
+
+    def failed(self) -> None:
+        """Redis did not answer."""
+        with self._lock:
+            self._open_until = self._clock() + self._pause_s
 
 
 class Publisher:
@@ -30,30 +75,38 @@ class Publisher:
     def __init__(self, url: str) -> None:
         self.url = url
         self._lock = threading.Lock()
+        self._breaker = Breaker()
+        self._pushes = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._client: redis.Redis | None = None
+
+    @property
+    def dispatching(self) -> bool:
+        """Whether, as far as this process knows, what is published arrives."""
+        return self._breaker.closed
 
     def publish(self, envelopes: Iterable[Envelope]) -> None:
         """Push envelopes onto their lists; QueueUnavailable leaves it unknown which arrived.
 
-        Whoever gets QueueUnavailable need not try again: the relay pushes what is missing.
+        Whoever gets QueueUnavailable need not try again: the relay pushes what is missing. While Redis is
+        silent most calls fail at once, without waiting for a timeout.
         """
+        if not self._breaker.lets_through():
+            raise QueueUnavailable(f"Redis at {redact(self.url)} did not answer a moment ago")
         try:
-            pipeline = self._connected().pipeline(transaction=False)
-            for key, messages in by_list(envelopes).items():
-                pipeline.lpush(key, *messages)
-                token_key = wake.key(queue_of(key))
-                pipeline.lpush(token_key, wake.TOKEN)
-                pipeline.ltrim(token_key, 0, wake.MAX_TOKENS - 1)
-            pipeline.execute()
+            with self._pushes:
+                push(self._connected(), envelopes)
         except _OUTAGES as error:
-            raise QueueUnavailable(f"Redis at {redact(self.url)} does not answer: {error}") from error
+            self._breaker.failed()
+            log.warning("what is submitted now is stored, and dispatched later: %s", self._outage(error))
+            raise self._outage(error) from error
+        self._breaker.answered()
 
     def check(self) -> None:
         """Raise QueueUnavailable unless Redis answers."""
         try:
             self._connected().ping()
         except _OUTAGES as error:
-            raise QueueUnavailable(f"Redis at {redact(self.url)} does not answer: {error}") from error
+            raise self._outage(error) from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -65,8 +118,17 @@ class Publisher:
     def _connected(self) -> redis.Redis:
         with self._lock:
             if self._client is None:
-                options = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": ANSWER_TIMEOUT_S}
+                options = {
+                    "socket_connect_timeout": CONNECT_TIMEOUT_S,
+                    "socket_timeout": ANSWER_TIMEOUT_S,
+                    "max_connections": MAX_CONNECTIONS + 1,
+                }
                 channel = kombu.Connection(self.url, transport_options=options).channel()
                 client: redis.Redis = channel.client
+                # redis-py would try a refused connection again for seconds, with the caller waiting.
+                client.set_retry(Retry(NoBackoff(), 1))
                 self._client = client
             return self._client
+
+    def _outage(self, error: BaseException) -> QueueUnavailable:
+        return QueueUnavailable(f"Redis at {redact(self.url)} does not answer: {error}")

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import orjson
-
-from shunter.storage.errors import InvalidInput, TooLarge
+from shunter.storage.errors import InvalidInput
 from shunter.storage.job import DEFAULT_TENANT, Priority
+from shunter.storage.metadata import check_metadata
 
-MAX_METADATA_BYTES = 16 * 1024
 MAX_KEY_CHARS = 255
 MAX_DEADLINE_S = 366 * 24 * 3600
 MAX_VERSION = 2**31 - 1
@@ -38,7 +36,7 @@ class Options:
         _check_version(self.version)
         _check_deadline(self.deadline_s)
         _check_key(self.idempotency_key)
-        _check_metadata(self.metadata)
+        check_metadata(self.metadata)
 
     def refuse_key(self, method: str) -> None:
         """Raise InvalidInput if there is an idempotency key: it names one job, and `method` makes several."""
@@ -91,20 +89,4 @@ def _check_key(key: object) -> None:
         raise InvalidInput(
             f"idempotency key {key!r:.60} is refused: use 1 to {MAX_KEY_CHARS} printable characters",
             field="idempotency_key",
-        )
-
-
-def _check_metadata(metadata: Mapping[str, Any] | None) -> None:
-    if metadata is None:
-        return
-    try:
-        text = orjson.dumps(dict(metadata))
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"metadata is not a JSON object: {error}", field="metadata") from error
-    if b"\\u0000" in text:
-        raise InvalidInput("metadata holds a NUL character, which Postgres cannot store", field="metadata")
-    if len(text) > MAX_METADATA_BYTES:
-        raise TooLarge(
-            f"metadata takes {len(text)} bytes, more than {MAX_METADATA_BYTES}: keep it in your own store",
-            field="metadata",
         )

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 import orjson
-import psycopg2
 
 from shunter.producers.rows import as_rows, packed_rows
+from shunter.producers.shared_commits import SharedCommits
 from shunter.producers.submission import Accepted, Options, check_model_name
+from shunter.storage import failpoints
 from shunter.storage.envelope import Due, Envelope, pack
 from shunter.storage.errors import (
-    DatabaseUnavailable,
-    InvalidInput,
     QueueUnavailable,
-    ShunterError,
     TooLarge,
 )
 from shunter.storage.ids import new_id, new_ids
 from shunter.storage.job import NewJob, Priority
 from shunter.storage.job_repository import JobRepository
-from shunter.storage.model_registry import ModelRegistry, RegisteredModel
+from shunter.storage.model_registry import KnownModels, ModelRegistry, RegisteredModel
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.payload import encode_rows
 from shunter.storage.results import input_key, store_block
 from shunter.storage.settings import MAX_JOB_BYTES, MAX_JOB_ROWS
 
-__all__ = ["Accepted", "Options", "SharedCommits", "Submitter", "as_rows", "body_digest", "packed_rows"]
+__all__ = ["Accepted", "Options", "Submitter", "as_rows", "body_digest", "packed_rows"]
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +47,11 @@ class Submitter:
     def __init__(
         self, *, repository: JobRepository, registry: ModelRegistry, store: ObjectStore, publisher: Publishes
     ) -> None:
-        self._registry = registry
+        self._models = KnownModels(registry)
         self._repository = repository
         self._store = store
         self._publisher = publisher
-        self._commits = SharedCommits(repository)
+        self._commits = SharedCommits(repository, self._publish)
 
     def submit(self, model: str, rows: object, options: Options | None = None) -> Accepted:
         """Accept one job. Raises InvalidInput and its kin, IdempotencyConflict, or Unavailable."""
@@ -74,7 +70,7 @@ class Submitter:
         if options.idempotency_key is not None:
             digest = body_digest(model, options, block)
             return self._submit_once(job, options.idempotency_key, digest)
-        self._publish([job], self._commits.insert(job))
+        self._commits.add(job)
         return Accepted(id, job.model, job.version, job.rows)
 
     def submit_many(self, model: str, rows: object, options: Options | None = None) -> list[Accepted]:
@@ -89,7 +85,7 @@ class Submitter:
             self._new_job(id, registered, rows=len(chunk), block=_encode(chunk), options=options)
             for id, chunk in zip(new_ids(len(chunks)), chunks, strict=True)
         ]
-        self._publish(jobs, self._commits.insert_all(jobs))
+        self._commits.add_all(jobs)
         return [Accepted(job.id, job.model, job.version, job.rows) for job in jobs]
 
     def _submit_once(self, job: NewJob, key: str, digest: bytes) -> Accepted:
@@ -99,7 +95,7 @@ class Submitter:
         return Accepted(id, job.model, job.version, job.rows, existed=enqueued_at is None)
 
     def _check(self, model: object, values: Sequence[object], options: Options) -> RegisteredModel:
-        registered = self._registry.get(check_model_name(model), options.version)
+        registered = self._models.get(check_model_name(model), options.version)
         registered.config.signature.check_rows(values)
         return registered
 
@@ -123,81 +119,11 @@ class Submitter:
     def _publish(self, jobs: Sequence[NewJob], enqueued_at: datetime) -> None:
         due = [Due(job.id, job.model, job.version, job.rows, job.priority) for job in jobs]
         try:
+            failpoints.hit("submit.committed")
             self._publisher.publish(pack(due, enqueued_at.timestamp()))
         except QueueUnavailable as error:
             # The rows are committed: the relay will push what is missing once Redis is back.
-            log.warning("%d jobs are stored and will be dispatched later: %s", len(jobs), error)
-
-
-@dataclass(slots=True)
-class _Waiting:
-    job: NewJob
-    enqueued_at: datetime | None = None
-    error: Exception | None = None
-    done: bool = field(default=False)
-
-
-class SharedCommits:
-    """Lets concurrent submits of one process share a commit; a lone call never waits for another."""
-
-    def __init__(self, repository: JobRepository) -> None:
-        self._repository = repository
-        self._turn = threading.Lock()
-        self._queue_lock = threading.Lock()
-        self._waiting: list[_Waiting] = []
-
-    def insert(self, job: NewJob) -> datetime:
-        """Commit one job, together with those that came while the last commit was under way."""
-        mine = _Waiting(job)
-        with self._queue_lock:
-            self._waiting.append(mine)
-        with self._turn:
-            if not mine.done:
-                self._commit_waiting()
-        if mine.error is not None:
-            raise mine.error
-        assert mine.enqueued_at is not None
-        return mine.enqueued_at
-
-    def insert_all(self, jobs: Sequence[NewJob]) -> datetime:
-        """Commit these jobs, all or none."""
-        try:
-            return self._repository.insert(jobs)
-        except DatabaseUnavailable:
-            # The reply to the commit may be what was lost: the rows tell.
-            found = self._repository.get_many([job.id for job in jobs])
-            if len(found) != len(jobs):
-                raise
-            return found[jobs[0].id].enqueued_at
-
-    def _commit_waiting(self) -> None:
-        with self._queue_lock:
-            batch, self._waiting = self._waiting, []
-        try:
-            self._commit(batch)
-        except psycopg2.DataError:
-            # One of them holds what Postgres refuses: only that one may fail.
-            for entry in batch:
-                self._commit_alone(entry)
-
-    def _commit_alone(self, entry: _Waiting) -> None:
-        try:
-            self._commit([entry])
-        except psycopg2.DataError as error:
-            entry.error = InvalidInput(f"Postgres refuses the job: {error}")
-            entry.done = True
-
-    def _commit(self, batch: Sequence[_Waiting]) -> None:
-        try:
-            enqueued_at = self.insert_all([entry.job for entry in batch])
-        except ShunterError as error:
-            for entry in batch:
-                entry.error = error
-        else:
-            for entry in batch:
-                entry.enqueued_at = enqueued_at
-        for entry in batch:
-            entry.done = True
+            log.debug("%d jobs are stored and will be dispatched later: %s", len(jobs), error)
 
 
 def _encode(rows: Sequence[object]) -> bytes:

@@ -26,13 +26,20 @@ class Waiting:
 
 
 def explain_waiting(
-    job: Job, *, workers: Sequence[Worker], rows_ahead: int | None, now: datetime
+    job: Job, *, workers: Sequence[Worker], rows_ahead: int | None, now: datetime, dispatching: bool = True
 ) -> Waiting | None:
-    """What a job waits for; None unless it is queued. `rows_ahead` is None where nobody counted."""
+    """What a job waits for; None unless it is queued.
+
+    `rows_ahead` is None where nobody counted; `dispatching` is False while Redis is known to be silent.
+    """
     if job.state is not JobState.QUEUED:
         return None
     if job.not_before is not None and job.not_before > now:
         return _backing_off(job, job.not_before)
+    if not dispatching:
+        return Waiting(
+            "dispatch_pending", "Redis does not answer: the job is stored, and is dispatched when it does"
+        )
     return _unserved(job, workers) or _in_line(rows_ahead)
 
 

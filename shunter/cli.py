@@ -14,6 +14,7 @@ from shunter.commands.fleet import demo, env, up
 from shunter.commands.jobs import cancel, results, status, submit
 from shunter.commands.listings import models, workers
 from shunter.commands.processes import api, flower, migrate, worker
+from shunter.commands.quarantine import quarantine
 from shunter.storage.errors import ShunterError
 
 EXIT_FAILED = 1
@@ -45,6 +46,7 @@ for command in (
     cancel,
     workers,
     models,
+    quarantine,
     worker,
     api,
     flower,

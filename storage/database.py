@@ -25,7 +25,13 @@ POOL_SIZE = 4
 
 psycopg2.extras.register_uuid()
 
-_OUTAGES = (psycopg2.OperationalError, psycopg2.InterfaceError, sqlalchemy.exc.TimeoutError)
+# A server that lets nobody write is a replica, or about to be one: another connection may find the primary.
+_OUTAGES = (
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+    psycopg2.errors.ReadOnlySqlTransaction,
+    sqlalchemy.exc.TimeoutError,
+)
 
 
 class Database:

@@ -247,8 +247,8 @@ def to_envelope(message: TaskMessage) -> Envelope:
             id=UUID(message.task_id),
             ids=tuple(UUID(id) for id in ids),
             model=str(fields.get("model", "")),
-            version=int(fields.get("version", 0)),
-            rows=int(fields.get("rows", 0)),
+            version=_count(fields.get("version", 0)),
+            rows=_count(fields.get("rows", 0)),
             priority=_priority(fields.get("priority")),
             enqueued_at=_seconds(fields.get("enqueued_at")),
         )
@@ -270,6 +270,13 @@ def _seconds(value: Any) -> float | None:
     if not 0 <= float(value) < LATEST:
         raise ValueError(f"{value!r:.40} is no time")
     return float(value)
+
+
+def _count(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number < 2**31:
+        raise ValueError(f"{number:g} is no version or number of rows")
+    return number
 
 
 def _json(raw: bytes | str, what: str) -> Any:

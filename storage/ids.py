@@ -73,7 +73,10 @@ def created_at(id: UUID) -> datetime:
     """When an id of ours was made, UTC, to the millisecond; InvalidInput for any other kind of UUID."""
     if id.version != 7:
         raise InvalidInput(f"{id} is not an id of Shunter (UUID version 7): check where it comes from")
-    return datetime.fromtimestamp((id.int >> 80) / 1000, UTC)
+    try:
+        return datetime.fromtimestamp((id.int >> 80) / 1000, UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"{id} is of a time beyond the year 9999: check where it comes from") from error
 
 
 def item_id(job: UUID, index: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2.extras import Json
 
 from shunter.storage.database import Database, fetch_all
+from shunter.storage.errors import InvalidInput
 from shunter.storage.job import ClaimedJob, JobState, Priority
 from shunter.storage.results import Blob
 from shunter.storage.submission import Submission
@@ -65,18 +66,30 @@ class JobAdoption:
     def insert(
         self, adoptions: Sequence[Adoption], *, worker: UUID
     ) -> tuple[list[ClaimedJob], dict[UUID, bool]]:
-        """Insert new jobs; returns those that run here, and for known ids whether the body is the same."""
+        """Insert new jobs; returns those that run here, and for known ids whether the body is the same.
+
+        Each id may come once. InvalidInput says that Postgres cannot hold one of them; none is inserted.
+        """
         by_id = {adoption.id: adoption for adoption in adoptions}
-        with self._database.transaction() as cursor:
-            cursor.execute(INSERT, {**_columns(adoptions), "worker": worker})
-            inserted = fetch_all(cursor)
-            rest = list(by_id.keys() - {row["id"] for row in inserted})
-            known: dict[UUID, bool] = {}
-            if rest:
-                cursor.execute(KNOWN, (rest,))
-                known = {row["id"]: _same(by_id[row["id"]], row) for row in fetch_all(cursor)}
+        assert len(by_id) == len(adoptions), "an id came twice; this is a bug"
+        try:
+            inserted, known = self._insert(by_id, worker)
+        except psycopg2.DataError as error:
+            raise InvalidInput(f"Postgres cannot hold this submission: {error}") from error
         running = [row for row in inserted if row["state"] == JobState.RUNNING]
         return [_claimed(by_id[row["id"]], row) for row in running], known
+
+    def _insert(
+        self, by_id: Mapping[UUID, Adoption], worker: UUID
+    ) -> tuple[list[dict[str, Any]], dict[UUID, bool]]:
+        with self._database.transaction() as cursor:
+            cursor.execute(INSERT, {**_columns(list(by_id.values())), "worker": worker})
+            inserted = fetch_all(cursor)
+            rest = list(by_id.keys() - {row["id"] for row in inserted})
+            if not rest:
+                return inserted, {}
+            cursor.execute(KNOWN, (rest,))
+            return inserted, {row["id"]: _same(by_id[row["id"]], row) for row in fetch_all(cursor)}
 
 
 def _columns(adoptions: Sequence[Adoption]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import difflib
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ from shunter.storage.errors import ModelConfigError, UnknownModel
 from shunter.storage.model_config import FILE_NAME, ModelConfig, merge, parse, read_toml
 
 log = logging.getLogger(__name__)
+
+FRESH_S = 1.0
+"""So long one reading of the registered models serves."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -184,6 +188,37 @@ class ModelRegistry:
         """Every version, by name and rising version."""
         with self._database.transaction() as cursor:
             return _known(cursor)
+
+
+class KnownModels:
+    """Looks models up without asking Postgres each time: what it knows is read again when it grows old.
+
+    A version registered within the last FRESH_S seconds may not be served to those who name none yet.
+    """
+
+    def __init__(self, registry: ModelRegistry, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._models: Sequence[RegisteredModel] = ()
+        self._read_at = float("-inf")
+
+    def get(self, name: str, version: int | None = None) -> RegisteredModel:
+        """One version, the highest if none is named; raises UnknownModel."""
+        if self._clock() - self._read_at > FRESH_S:
+            self._read()
+        found = self._find(name, version)
+        if found is None:
+            # It may be new; otherwise the registry's refusal says what there is.
+            return self._registry.get(name, version)
+        return found
+
+    def _read(self) -> None:
+        read_at = self._clock()
+        self._models, self._read_at = self._registry.list(), read_at
+
+    def _find(self, name: str, version: int | None) -> RegisteredModel | None:
+        found = [model for model in self._models if model.name == name and version in (None, model.version)]
+        return found[-1] if found else None
 
 
 def _known(cursor: Cursor) -> list[RegisteredModel]:

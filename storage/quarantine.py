@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
 import psycopg2
 
-from shunter.storage.database import Database, fetch_all
+from shunter.storage.database import Cursor, Database, fetch_all
+from shunter.storage.envelope import queue_of
 from shunter.storage.errors import NotFound, shorten
 
 MAX_RAW_BYTES = 16 * 2**20
 """More than this of a message is not kept, and it cannot be retried."""
 
-COLUMNS = "id, list_key, reason, created_at, raw"
+COLUMNS = """id, list_key, reason, created_at, extract(epoch FROM now() - created_at)::float8 AS age_s,
+    length(raw) AS size"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,20 @@ class Quarantined:
     list_key: str
     reason: str
     created_at: datetime
+    age_s: float
+    size: int
     raw: bytes
+    """Its bytes; none in a list."""
+
+    @property
+    def queue(self) -> str:
+        """The Celery queue it came on."""
+        return queue_of(self.list_key)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every byte of it was kept."""
+        return self.size < MAX_RAW_BYTES
 
 
 class Quarantine:
@@ -66,22 +83,42 @@ class Quarantine:
             )
 
     def list(self, limit: int = 100) -> list[Quarantined]:
-        """The newest first."""
+        """The newest first, without their bytes."""
         with self._database.transaction() as cursor:
-            cursor.execute(f"SELECT {COLUMNS} FROM quarantine ORDER BY created_at DESC LIMIT %s", (limit,))
-            return [Quarantined(**{**row, "raw": bytes(row["raw"])}) for row in fetch_all(cursor)]
+            cursor.execute(
+                f"SELECT {COLUMNS}, ''::bytea AS raw FROM quarantine ORDER BY created_at DESC, id LIMIT %s",
+                (limit,),
+            )
+            return [_quarantined(row) for row in fetch_all(cursor)]
+
+    def ids(self) -> Sequence[UUID]:
+        """Every entry, the oldest first."""
+        with self._database.transaction() as cursor:
+            cursor.execute("SELECT id FROM quarantine ORDER BY created_at, id")
+            return [row[0] for row in cursor.fetchall()]
 
     def get(self, id: UUID) -> Quarantined:
         """One entry; NotFound if there is none."""
         with self._database.transaction() as cursor:
-            cursor.execute(f"SELECT {COLUMNS} FROM quarantine WHERE id = %s", (id,))
-            for row in fetch_all(cursor):
-                return Quarantined(**{**row, "raw": bytes(row["raw"])})
-        raise NotFound(
-            f"nothing in quarantine has the id {id}: `shunter quarantine list` shows what there is"
-        )
+            cursor.execute(f"SELECT {COLUMNS}, raw FROM quarantine WHERE id = %s", (id,))
+            return _only(cursor, id)
 
-    def remove(self, id: UUID) -> None:
-        """Forget one entry: it has been put back on its list."""
+    @contextmanager
+    def take(self, id: UUID) -> Iterator[Quarantined]:
+        """One entry, forgotten when the block ends and kept when it raises; NotFound if there is none.
+
+        A worker that quarantines the same message meanwhile waits, so that the new entry stays.
+        """
         with self._database.transaction() as cursor:
-            cursor.execute("DELETE FROM quarantine WHERE id = %s", (id,))
+            cursor.execute(f"DELETE FROM quarantine WHERE id = %s RETURNING {COLUMNS}, raw", (id,))
+            yield _only(cursor, id)
+
+
+def _only(cursor: Cursor, id: UUID) -> Quarantined:
+    for row in fetch_all(cursor):
+        return _quarantined(row)
+    raise NotFound(f"nothing in quarantine has the id {id}: `shunter quarantine list` shows what there is")
+
+
+def _quarantined(row: dict[str, Any]) -> Quarantined:
+    return Quarantined(**{**row, "raw": bytes(row["raw"])})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from shunter.storage.errors import InvalidInput
 from shunter.storage.ids import created_at
 from shunter.storage.object_store import ObjectStore
 
@@ -58,5 +59,8 @@ def output_key(job_id: UUID, epoch: int) -> str:
 
 
 def _day(job_id: UUID) -> str:
-    # An adopted Celery task may have any kind of UUID.
-    return f"{created_at(job_id):%Y%m%d}" if job_id.version == 7 else "other"
+    try:
+        return f"{created_at(job_id):%Y%m%d}"
+    except InvalidInput:
+        # An adopted Celery task may have any kind of UUID.
+        return "other"

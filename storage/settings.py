@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from shunter.storage import failpoints
 from shunter.storage.errors import SettingsError
 
 PREFIX = "SHUNTER_"
@@ -54,7 +55,7 @@ class Settings:
         variables = os.environ if environment is None else environment
         known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
         for name in variables:
-            if name.startswith(PREFIX) and name not in known:
+            if name.startswith(PREFIX) and name not in known and name != failpoints.VARIABLE:
                 _warn_unknown(name, known)
         return cls(**{field: variables[name] for name, field in known.items() if variables.get(name)})
 

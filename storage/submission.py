@@ -15,6 +15,7 @@ from uuid import UUID
 from shunter.storage.envelope import Envelope, TaskMessage, priority_of, queue_name, queue_of
 from shunter.storage.errors import EnvelopeError, InvalidInput
 from shunter.storage.job import Priority
+from shunter.storage.metadata import check_metadata
 from shunter.storage.payload import from_json
 
 TASK_NAME = "shunter.submit"
@@ -23,6 +24,9 @@ NAMESPACE = UUID("6d3f0f4e-8f4e-5d0c-9a55-5a1b6c1f7a11")
 """Job ids of Celery tasks whose id is no UUID are uuid5 within this."""
 
 _KNOWN = {"model", "rows", "version", "metadata"}
+
+EPOCH_YEAR, LAST_YEAR = 1969, 9000
+"""An eta or expiry beyond these is a mistake, and Python could not read it again in every time zone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,9 @@ def job_id(task_id: str) -> UUID:
 def read_submission(message: TaskMessage, list_key: str, raw: bytes) -> Submission:
     """Read a message that came on `list_key` as `raw`; EnvelopeError says what cannot be adopted, and why."""
     _refuse_workflows(message)
+    task_id = message.headers.get("id")
+    if not isinstance(task_id, str) or not task_id:
+        raise EnvelopeError("the message has no task id: send it with Celery's send_task")
     kwargs = message.kwargs
     unknown = set(kwargs) - _KNOWN
     if message.args or unknown:
@@ -74,9 +81,10 @@ def read_submission(message: TaskMessage, list_key: str, raw: bytes) -> Submissi
     if not isinstance(model, str) or queue_name(model) != queue_of(list_key):
         raise EnvelopeError(f"model is {model!r} on the queue {queue_of(list_key)}: send it to infer.<model>")
     if not isinstance(rows, list) or not rows:
-        raise EnvelopeError(f"rows is {type(rows).__name__}: it must be a list of at least one row")
+        what = "empty" if rows == [] else f"a {type(rows).__name__}"
+        raise EnvelopeError(f"rows is {what}: it must be a list of at least one row")
     return Submission(
-        id=job_id(message.task_id),
+        id=job_id(task_id),
         model=model,
         rows=_values(rows),
         version=_whole(kwargs.get("version")),
@@ -113,9 +121,13 @@ def _whole(version: Any) -> int | None:
 
 
 def _metadata(metadata: Any) -> dict[str, Any] | None:
-    if metadata is None or isinstance(metadata, dict):
-        return metadata
-    raise EnvelopeError(f"metadata is {type(metadata).__name__}: it must be an object")
+    if metadata is not None and not isinstance(metadata, dict):
+        raise EnvelopeError(f"metadata is {type(metadata).__name__}: it must be an object")
+    try:
+        check_metadata(metadata)
+    except InvalidInput as error:
+        raise EnvelopeError(error.message) from error
+    return metadata
 
 
 def _moment(text: Any, name: str) -> datetime | None:
@@ -124,5 +136,7 @@ def _moment(text: Any, name: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
-        raise EnvelopeError(f"{name} is {text!r}: it must be an ISO 8601 time") from error
+        raise EnvelopeError(f"{name} is {text!r:.60}: it must be an ISO 8601 time") from error
+    if not EPOCH_YEAR < moment.year < LAST_YEAR:
+        raise EnvelopeError(f"{name} is {text!r:.60}: it must be a time of these centuries")
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

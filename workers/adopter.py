@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
@@ -12,15 +12,26 @@ from shunter.storage.errors import InvalidInput
 from shunter.storage.job import ClaimedJob
 from shunter.storage.job_adoption import Adoption, JobAdoption
 from shunter.storage.job_repository import Served
-from shunter.storage.model_registry import ModelRegistry, RegisteredModel
+from shunter.storage.model_registry import KnownModels, ModelRegistry
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.payload import encode_rows
+from shunter.storage.quarantine import Misfit
 from shunter.storage.results import input_key, store_block
 from shunter.storage.settings import MAX_JOB_BYTES, MAX_JOB_ROWS
 from shunter.storage.submission import Submission
 
-MODELS_FRESH_S = 2.0
-"""So long a look at the registered models serves."""
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A submission that cannot become a job."""
+
+    submission: Submission
+    reason: str
+
+    @property
+    def misfit(self) -> Misfit:
+        """How it is kept."""
+        return Misfit(self.submission.list_key, self.submission.raw, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,8 @@ class Adopted:
 
     jobs: tuple[ClaimedJob, ...]
     known: frozenset[UUID]
-    refused: dict[UUID, str]
+    accepted: tuple[Submission, ...]
+    refused: tuple[Refusal, ...]
 
 
 class Adopter:
@@ -37,32 +49,48 @@ class Adopter:
 
     def __init__(self, adoption: JobAdoption, registry: ModelRegistry, store: ObjectStore) -> None:
         self._adoption = adoption
-        self._registry = registry
+        self._models = KnownModels(registry)
         self._store = store
-        self._models: Sequence[RegisteredModel] = ()
-        self._looked_at = 0.0
 
     def adopt(self, submissions: Iterable[Submission], *, worker: UUID, served: Served) -> Adopted:
         """Insert what is good; DatabaseUnavailable and ObjectStoreUnavailable leave it to be tried again."""
-        refused: dict[UUID, str] = {}
-        adoptions = []
-        for submission in {submission.id: submission for submission in submissions}.values():
-            try:
-                adoptions.append(self._prepare(submission, served))
-            except InvalidInput as error:
-                refused[submission.id] = error.message
+        jobs: list[ClaimedJob] = []
+        known: set[UUID] = set()
+        accepted: list[Submission] = []
+        refused: list[Refusal] = []
+        for round_ in rounds(submissions):
+            adoptions = []
+            for submission in round_:
+                try:
+                    adoptions.append(self._prepare(submission, served))
+                except InvalidInput as error:
+                    refused.append(Refusal(submission, error.message))
+            for adopted in self._insert(adoptions, worker):
+                jobs += adopted.jobs
+                known |= adopted.known
+                accepted += adopted.accepted
+                refused += adopted.refused
+        return Adopted(tuple(jobs), frozenset(known), tuple(accepted), tuple(refused))
+
+    def _insert(self, adoptions: Sequence[Adoption], worker: UUID) -> Iterator[Adopted]:
+        """All at once, or one by one if Postgres cannot hold one of them."""
         if not adoptions:
-            return Adopted((), frozenset(), refused)
-        jobs, known = self._adoption.insert(adoptions, worker=worker)
-        for id, same in known.items():
-            if not same:
-                refused[id] = f"job {id} is known with another body: a task id names one piece of work"
-        return Adopted(tuple(jobs), frozenset(id for id, same in known.items() if same), refused)
+            return
+        try:
+            jobs, known = self._adoption.insert(adoptions, worker=worker)
+        except InvalidInput as error:
+            if len(adoptions) == 1:
+                yield Adopted((), frozenset(), (), (Refusal(adoptions[0].submission, error.message),))
+                return
+            for adoption in adoptions:
+                yield from self._insert([adoption], worker)
+            return
+        yield _sort(adoptions, jobs, known)
 
     def _prepare(self, submission: Submission, served: Served) -> Adoption:
         if len(submission.rows) > MAX_JOB_ROWS:
             raise InvalidInput(f"{len(submission.rows)} rows are more than one job holds ({MAX_JOB_ROWS})")
-        model = self._model(submission.model, submission.version)
+        model = self._models.get(submission.model, submission.version)
         model.config.signature.check_rows(submission.rows)
         block = encode_rows(submission.rows)
         if len(block) > MAX_JOB_BYTES:
@@ -78,10 +106,31 @@ class Adopter:
             served=(model.name, model.version) in served,
         )
 
-    def _model(self, name: str, version: int | None) -> RegisteredModel:
-        now = time.monotonic()
-        if now - self._looked_at > MODELS_FRESH_S:
-            self._models, self._looked_at = self._registry.list(), now
-        found = [model for model in self._models if model.name == name and version in (None, model.version)]
-        # One that is not among them may be new, and the registry's refusal says what there is.
-        return found[-1] if found else self._registry.get(name, version)
+
+def rounds(submissions: Iterable[Submission]) -> list[list[Submission]]:
+    """The submissions in rounds in which no id comes twice: the later ones meet the first one's job."""
+    result: list[list[Submission]] = []
+    seen: Counter[UUID] = Counter()
+    for submission in submissions:
+        if seen[submission.id] == len(result):
+            result.append([])
+        result[seen[submission.id]].append(submission)
+        seen[submission.id] += 1
+    return result
+
+
+def _sort(adoptions: Sequence[Adoption], jobs: Sequence[ClaimedJob], known: Mapping[UUID, bool]) -> Adopted:
+    sent = [adoption.submission for adoption in adoptions]
+    return Adopted(
+        tuple(jobs),
+        frozenset(id for id, same in known.items() if same),
+        tuple(submission for submission in sent if known.get(submission.id, True)),
+        tuple(
+            Refusal(
+                submission,
+                f"job {submission.id} is known with another body: a task id names one piece of work",
+            )
+            for submission in sent
+            if not known.get(submission.id, True)
+        ),
+    )

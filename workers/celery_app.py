@@ -31,6 +31,7 @@ def create_app(redis_url: str, queues: Iterable[str] = ()) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
         broker_transport_options={"priority_steps": sorted(PRIORITY_STEPS)},
         accept_content=["json"],
         enable_utc=True,

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 from uuid import UUID
 
+from shunter.storage import failpoints
 from shunter.storage.envelope import Envelope
 from shunter.storage.errors import Unavailable
 from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.job_repository import JobRepository, Served
 from shunter.storage.quarantine import Misfit, Quarantine
-from shunter.workers.adopter import Adopter
+from shunter.workers.adopter import Adopter, Refusal
 from shunter.workers.intake import Mail
+from shunter.workers.lists import Bunch
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +29,17 @@ RETRY_PAUSE_S = 1.0
 class Claimed:
     """What became of a bunch: its envelopes, adopted ones included, and the jobs that are ours now."""
 
-    bunch: str
+    bunch: Bunch
     envelopes: tuple[Envelope, ...]
     jobs: tuple[ClaimedJob, ...]
+    refused: tuple[Refusal, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimFailed:
     """A service did not answer; the bunch must go back."""
 
-    bunch: str
+    mail: Mail
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,26 +132,25 @@ class Claimer:
 
     def _take(self, mail: Mail, worker: UUID, served: Served) -> Claimed:
         """Every step may be done again after any other failed: what is done already is left as it is."""
-        misfits = list(mail.misfits)
         adopted = self._adopter.adopt(mail.submissions, worker=worker, served=served)
-        own = tuple(sent.envelope() for sent in mail.submissions if sent.id not in adopted.refused)
-        misfits += [
-            Misfit(sent.list_key, sent.raw, adopted.refused[sent.id])
-            for sent in mail.submissions
-            if sent.id in adopted.refused
-        ]
+        self._set_aside([*mail.misfits, *(refusal.misfit for refusal in adopted.refused)])
+        hints = {id: envelope.id for envelope in mail.envelopes for id in envelope.ids}
+        hints.update({id: id for id in adopted.known})
+        failpoints.hit("claim.before")
+        jobs = self._repository.claim(hints, worker=worker, served=served)
+        failpoints.hit("claim.committed")
+        own = tuple(submission.envelope() for submission in adopted.accepted)
+        return Claimed(mail.bunch, (*mail.envelopes, *own), (*adopted.jobs, *jobs), adopted.refused)
+
+    def _set_aside(self, misfits: Sequence[Misfit]) -> None:
         self._quarantine.add(misfits)
         for misfit in misfits:
             log.error("quarantined a message of %s: %s", misfit.list_key, misfit.reason)
-        hints = {id: envelope.id for envelope in mail.envelopes for id in envelope.ids}
-        hints.update({id: id for id in adopted.known})
-        jobs = self._repository.claim(hints, worker=worker, served=served)
-        return Claimed(mail.bunch, (*mail.envelopes, *own), (*adopted.jobs, *jobs))
 
     def _give_up(self, request: _Request, error: Unavailable) -> None:
         log.warning("%s", error)
         if isinstance(request, _Take):
-            self._mailbox(ClaimFailed(request.mail.bunch))
+            self._mailbox(ClaimFailed(request.mail))
         elif isinstance(request, _CountDeaths):
             self._requests.put(request)
         # One answer ends the hub's pause, so keep asking a cheap question until it comes.

@@ -13,12 +13,14 @@ from celery.worker.consumer.tasks import Tasks
 
 from shunter.workers.envelope_log import TaskEvent
 from shunter.workers.hub import Hub
+from shunter.workers.remote_control import HandOver, Revoker, replace_commands
 from shunter.workers.transport import inference_queues
 
 PUMP_S = 0.02
 """How often a draining worker, whose loop has ended, sends what the hub has to tell."""
 
 EXIT_HUB_FAILED = 70
+"""The exit code of a worker of which a thread failed."""
 
 
 class CeleryWire:
@@ -28,6 +30,7 @@ class CeleryWire:
         self._consumer: Any = None
         self._actions: deque[Callable[[], None]] = deque()
         self._queues: frozenset[str] = frozenset()
+        self._hand_over = HandOver()
 
     def bind(self, consumer: Any) -> None:
         """A connection has been made, the first or another."""
@@ -40,10 +43,9 @@ class CeleryWire:
         self._consumer = None
 
     def tell(self, events: Sequence[TaskEvent]) -> None:
-        """Send task events, if somebody listens."""
-        consumer = self._consumer
-        if events and consumer is not None and _somebody_listens(consumer.event_dispatcher):
-            self._run(lambda: self._send(events))
+        """What became of envelopes, for `celery inspect`, and as task events if somebody listens."""
+        if events:
+            self._run(lambda: self._tell(events))
 
     def queues(self) -> frozenset[str]:
         """The inference queues that this worker serves now."""
@@ -51,10 +53,6 @@ class CeleryWire:
         if consumer is None or consumer.task_consumer is None:
             return self._queues
         return inference_queues(consumer)
-
-    def end(self) -> None:
-        """End the worker at once: its hub cannot go on."""
-        self._run(_abort)
 
     def pump(self) -> None:
         """Do what is waiting; only on the loop's thread, or after the loop has ended."""
@@ -70,18 +68,16 @@ class CeleryWire:
         if consumer is not None and consumer.hub is not None:
             consumer.hub.call_soon(self.pump)
 
-    def _send(self, events: Sequence[TaskEvent]) -> None:
+    def _tell(self, events: Sequence[TaskEvent]) -> None:
+        self._hand_over.note(events, self._consumer.hostname)
         dispatcher = self._consumer.event_dispatcher
-        for event in events:
-            dispatcher.send(event.type, **event.fields)
+        if _somebody_listens(dispatcher):
+            for event in events:
+                dispatcher.send(event.type, **event.fields)
 
 
 def _somebody_listens(dispatcher: Any) -> bool:
     return bool(dispatcher and dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups))
-
-
-def _abort() -> None:
-    raise SystemExit(EXIT_HUB_FAILED)
 
 
 class HubStep(bootsteps.StartStopStep):
@@ -107,10 +103,12 @@ class HubStep(bootsteps.StartStopStep):
             c.event_dispatcher.flush()
 
 
-def attach(app: Any, hub: Hub, wire: CeleryWire) -> None:
+def attach(app: Any, hub: Hub, wire: CeleryWire, revoker: Revoker) -> None:
     """Make an app's worker serve a hub."""
     # Celery warns of root because of pickle, which this worker does not accept.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app.shunter_hub = hub
     app.shunter_wire = wire
+    app.shunter_revoker = revoker
+    replace_commands()
     app.steps["consumer"].add(HubStep)

@@ -19,6 +19,10 @@ from shunter.workers.stats import BatchStats
 log = logging.getLogger(__name__)
 
 
+LEAST_FETCH = 4
+"""Room of less than one such part of the credit is left to grow: else each settled job would fetch one."""
+
+
 class EngineRoom:
     """Hands jobs to engines and makes outcomes of what they say, or of how they die.
 
@@ -54,9 +58,10 @@ class EngineRoom:
         return not self._engines
 
     def room(self, key: ModelKey) -> int:
-        """How many more rows of a model version the worker may hold."""
-        max_rows = self._models[key].config.batching.max_rows
-        return credit_rows(max_rows, self._stats[key].rows_per_s) - self._holdings.rows(key)
+        """How many more rows of a model version the worker may hold; none before it is worth a fetch."""
+        credit = credit_rows(self._models[key].config.batching.max_rows, self._stats[key].rows_per_s)
+        room = credit - self._holdings.rows(key)
+        return room if room >= credit // LEAST_FETCH else 0
 
     def serving(self) -> tuple[Serving, ...]:
         """What the worker serves, and how each model version is."""

@@ -49,9 +49,22 @@ class EnvelopeLog:
         }
         return _event("task-received", envelope.id, now, **fields)
 
+    def refused(self, id: UUID, reason: str, now: float) -> list[TaskEvent]:
+        """A plain Celery producer's message was quarantined; another of its id may be in hand."""
+        if id in self._entries:
+            return []
+        return [_event("task-failed", id, now, exception=f"quarantined: {reason}", traceback="")]
+
+    def gone_back(self, envelope: Envelope, now: float) -> TaskEvent:
+        """Nothing of an envelope could be claimed: it is on its list again."""
+        return _event("task-retried", envelope.id, now, exception="a service did not answer", traceback="")
+
     def claimed(self, envelope: Envelope, jobs: Iterable[UUID], now: float) -> list[TaskEvent]:
         """These of its jobs are ours; without any, the envelope has come to nothing."""
         ids = set(jobs)
+        if not ids and envelope.id in self._entries:
+            # A duplicate of what is in hand, which has yet to end.
+            return []
         if not ids:
             summary = "0 jobs: they were done, cancelled or claimed already"
             return [

@@ -12,10 +12,11 @@ from typing import Any
 
 import redis
 
-from shunter.storage import wake
+from shunter.storage import failpoints
 from shunter.storage.envelope import queue_of
 from shunter.storage.errors import QueueUnavailable
-from shunter.workers.lists import Lists
+from shunter.storage.push import token_key
+from shunter.workers.lists import Bunch, Lists
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,13 @@ class Fetcher:
         self._lock = threading.Lock()
         self._rooms: dict[str, int] = {}
         self._unseen: set[str] = set()
-        self._acks: list[str] = []
-        self._refused: list[str] = []
+        self._acks: list[Bunch] = []
+        self._refused: list[Bunch] = []
         self._stopping = False
         self._told = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._tokens = _Tokens(lists)
         self._nap_s = FIRST_NAP_S
+        self._look_at = 0.0
         self._stale_at = 0.0
         self._thread = threading.Thread(target=self._loop, name="fetcher", daemon=True)
         self._thread.start()
@@ -66,13 +68,13 @@ class Fetcher:
         with self._lock:
             self._unseen.difference_update(queues)
 
-    def ack(self, bunch: str) -> None:
+    def ack(self, bunch: Bunch) -> None:
         """Everything in this bunch is claimed, or needs nothing."""
         with self._lock:
             self._acks.append(bunch)
         self._tell()
 
-    def refuse(self, bunch: str) -> None:
+    def refuse(self, bunch: Bunch) -> None:
         """Nothing in this bunch was claimed: it goes back to the head of its lists."""
         with self._lock:
             self._refused.append(bunch)
@@ -103,36 +105,55 @@ class Fetcher:
                 self._tokens.close()
             if stopping:
                 return
-            self._nap_s = FIRST_NAP_S if found else min(self._nap_s * 2, LONGEST_NAP_S)
             if not found:
-                self._sleep(OUTAGE_PAUSE_S if silent else self._nap_s)
+                self._sleep(OUTAGE_PAUSE_S if silent else self._rest())
 
     def _exchange(self) -> bool:
         """One round: what is due is written, and a bunch fetched if there is room; whether one came."""
+        now = time.monotonic()
         with self._lock:
             acks, self._acks = self._acks, []
             refused, self._refused = self._refused, []
             served = self._queues()
-            open_queues = set() if self._stopping else served - self._unseen
+            # Lists that were empty a moment ago are looked into again when a token comes, or after a nap.
+            looks = now >= self._look_at and not self._stopping
+            open_queues = served - self._unseen if looks else set()
             rooms = {queue: room for queue, room in self._rooms.items() if queue in open_queues}
         try:
             self._lists.give_back(refused)
-            self._give_back_stale()
+            self._give_back_stale(now)
+            if acks:
+                failpoints.hit("ack.before")
             bunch = self._lists.fetch(rooms, acks) if rooms or acks else None
+            if acks:
+                failpoints.hit("ack.sent")
+            if bunch is not None:
+                failpoints.hit("fetch.popped")
         except QueueUnavailable:
             with self._lock:
                 self._acks += acks
                 self._refused += refused
             raise
         if bunch is None:
+            if rooms:
+                self._nap_s = min(self._nap_s * 2, LONGEST_NAP_S)
+                self._look_at = now + self._nap_s
             return False
+        self._wake()
         with self._lock:
             self._unseen.update(queue_of(name) for name, _ in bunch.entries)
         self._mailbox(bunch)
         return True
 
-    def _give_back_stale(self) -> None:
-        now = time.monotonic()
+    def _rest(self) -> float:
+        """Seconds until the lists are looked into again; without room the hub tells when there is some."""
+        rest = self._look_at - time.monotonic()
+        return rest if rest > 0 else LONGEST_NAP_S
+
+    def _wake(self) -> None:
+        self._nap_s, self._look_at = FIRST_NAP_S, 0.0
+
+    def _give_back_stale(self, now: float) -> None:
         if now >= self._stale_at:
             self._stale_at = now + STALE_LOOK_S
             moved = self._lists.give_back_stale()
@@ -150,7 +171,7 @@ class Fetcher:
         if self._told in ready:
             os.eventfd_read(self._told)
         if len(ready) > (self._told in ready):
-            self._nap_s = FIRST_NAP_S
+            self._wake()
             self._tokens.take()
 
 
@@ -169,7 +190,7 @@ class _Tokens:
         if self._connection is None:
             self._connection = self._lists.connection()
         if not self._asked:
-            self._connection.send_command("BLPOP", *(wake.key(queue) for queue in queues), TOKEN_WAIT_S)
+            self._connection.send_command("BLPOP", *(token_key(queue) for queue in queues), TOKEN_WAIT_S)
             self._asked = queues
         return [self._connection._sock]
 

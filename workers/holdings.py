@@ -102,5 +102,6 @@ class Difference:
 
 def compare(before: Iterable[Claim], stored: Iterable[Claim], after: Iterable[Claim]) -> Difference:
     """Compare what Postgres said with what the hub held before it was asked and holds after."""
-    stored = frozenset(stored)
-    return Difference(unknown=stored - frozenset(after), lost=frozenset(before) - stored)
+    before, stored = frozenset(before), frozenset(stored)
+    # What was held before and is not any more was settled while the answer was on its way.
+    return Difference(unknown=stored - before - frozenset(after), lost=before - stored)

@@ -96,6 +96,9 @@ class Housekeeper:
                 duty.run_once()
             except Unavailable as error:
                 self._report(error)
+            except Exception:
+                # One duty that cannot be done must not end the others, here and in every other hub.
+                log.critical("the duty %s failed", type(duty).__name__, exc_info=True)
             else:
                 self._outage = ""
             self._due[duty] = time.monotonic() + duty.interval_s

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID, uuid4
 
-from shunter.storage.envelope import Due, queue_name
+from shunter.storage.envelope import queue_name
 from shunter.storage.errors import DatabaseUnavailable
 from shunter.storage.job import Claim, JobState, Move
 from shunter.storage.job_repository import JobRepository
@@ -45,8 +45,12 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.5
 RECONCILE_INTERVAL_S = 5.0
+BEGIN_ANEW_PAUSE_S = 1.0
 DRAIN_GRACE_S = 25.0
 """What has not finished so long after SIGTERM goes back to the queue."""
+
+LAST_GRACE_S = 3.0
+"""And so long is waited for Postgres to take that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +120,7 @@ class Hub:
         self._drain_deadline: float | None = None
         self._reconcile_at = 0.0
         self._held_before: set[Claim] | None = None
+        self._begin_anew_at: float | None = None
         self.drained = threading.Event()
 
     @property
@@ -153,19 +158,15 @@ class Hub:
             log.warning("the fleet will notice by the silence that this worker ended: %s", error)
 
     def _loop(self) -> None:
-        try:
-            while not self.drained.is_set():
-                with contextlib.suppress(Empty):
-                    mail = self._mailbox.get(timeout=TICK_S)
-                    self._handlers[type(mail)](mail)
-                self._tick(time.monotonic())
-        except Exception:
-            # A hub that cannot decide must not go on holding jobs: the rescuer gives them to others.
-            log.critical("the hub failed; this worker ends at once", exc_info=True)
-            self.drained.set()
-            self._wire.end()
+        while not self.drained.is_set():
+            with contextlib.suppress(Empty):
+                mail = self._mailbox.get(timeout=TICK_S)
+                self._handlers[type(mail)](mail)
+            self._tick(time.monotonic())
 
     def _tick(self, now: float) -> None:
+        if self._begin_anew_at is not None and now >= self._begin_anew_at:
+            self._begin_anew(now)
         self._fetcher.grant(self._intake.rooms() if self._takes else {})
         self._engines.kill_overdue(now)
         if now >= self._reconcile_at and self._postgres_answers and self._held_before is None:
@@ -178,26 +179,33 @@ class Hub:
 
     @property
     def _takes(self) -> bool:
-        return self._postgres_answers and self._drain_deadline is None
+        return self._postgres_answers and self._drain_deadline is None and self._begin_anew_at is None
 
     def _on_bunch(self, bunch: Bunch) -> None:
+        queues = queues_of(bunch)
         if not self._takes:
-            self._fetcher.refuse(bunch.key)
+            self._fetcher.grant({})
+            self._fetcher.refuse(bunch)
+            self._fetcher.seen(queues)
             return
-        mail, queues = read(bunch), queues_of(bunch)
+        mail = read(bunch)
         self._fetcher.seen(queues)
         self._intake.claim(mail, queues)
         self._claimer.take(mail, worker=self._incarnation, served=list(self._models))
         now = time.time()
-        self._wire.tell([self._log.received(envelope, now) for envelope in mail.envelopes])
-        self._wire.tell([self._log.received(sent.envelope(), now) for sent in mail.submissions])
+        self._wire.tell([self._log.received(envelope, now) for envelope in mail.all_envelopes()])
 
     def _on_claimed(self, mail: Claimed) -> None:
         self._intake.claimed(mail.bunch)
         self._fetcher.ack(mail.bunch)
         ours = {job.id for job in mail.jobs}
+        now = time.time()
+        events = []
+        for refusal in mail.refused:
+            events += self._log.refused(refusal.submission.id, refusal.reason, now)
         for envelope in mail.envelopes:
-            self._wire.tell(self._log.claimed(envelope, ours.intersection(envelope.ids), time.time()))
+            events += self._log.claimed(envelope, ours.intersection(envelope.ids), now)
+        self._wire.tell(events)
         for job in mail.jobs:
             held = self._holdings.add(job)
             if self._drain_deadline is None:
@@ -207,8 +215,10 @@ class Hub:
 
     def _on_claim_failed(self, mail: ClaimFailed) -> None:
         self._postgres_answers = False
-        self._intake.claimed(mail.bunch)
-        self._fetcher.refuse(mail.bunch)
+        self._intake.claimed(mail.mail.bunch)
+        self._fetcher.refuse(mail.mail.bunch)
+        now = time.time()
+        self._wire.tell([self._log.gone_back(envelope, now) for envelope in mail.mail.all_envelopes()])
 
     def _on_answering(self, mail: Answering) -> None:
         self._postgres_answers = True
@@ -243,19 +253,18 @@ class Hub:
 
     def _settle(self, held: Held, outcome: Outcome) -> None:
         held.finished = True
-        job = held.job
-        due = Due(job.id, job.model, job.version, job.rows, job.priority)
-        back = due if outcome.move is Move.RETURN else None
-        self._settler.settle(Settlement(outcome, self._incarnation, back))
+        self._settler.settle(Settlement(outcome, self._incarnation))
 
     def _on_settled(self, mail: Settled) -> None:
+        events = []
         for settlement in mail.settlements:
             outcome = settlement.outcome
             if outcome.id not in mail.written:
                 log.info("job %s is no longer ours: its outcome was refused", outcome.id)
-            self._wire.tell(self._log.settled(outcome, time.time()))
+            events += self._log.settled(outcome, time.time())
             if self._holdings.get(Claim(outcome.id, outcome.epoch)) is not None:
                 self._holdings.remove(outcome.id)
+        self._wire.tell(events)
 
     def _on_given_up(self, mail: GivenUp) -> None:
         if mail.incarnation != self._incarnation:
@@ -264,11 +273,15 @@ class Hub:
         for held in self._holdings.unfinished():
             self._let_go(held)
         self._holdings.clear()
+        self._begin_anew_at = 0.0
+
+    def _begin_anew(self, now: float) -> None:
         try:
             self._register()
+            self._begin_anew_at = None
         except DatabaseUnavailable as error:
             log.warning("cannot begin anew yet: %s", error)
-            self._mailbox.put(mail)
+            self._begin_anew_at = now + BEGIN_ANEW_PAUSE_S
 
     def _register(self) -> None:
         fresh: UUID = uuid4()
@@ -297,7 +310,8 @@ class Hub:
     def _go_on_draining(self, now: float) -> None:
         assert self._drain_deadline is not None
         if now > self._drain_deadline:
-            self._drain_deadline = now + DRAIN_GRACE_S
             self._engines.kill("the drain took too long")
-        if self._engines.empty and not self._intake.claiming and not len(self._holdings):
+        idle = self._engines.empty and not self._intake.claiming and not len(self._holdings)
+        # What Postgres does not take by then is the rescuer's.
+        if idle or now > self._drain_deadline + LAST_GRACE_S:
             self.drained.set()

@@ -29,10 +29,14 @@ Room = Callable[[ModelKey], int]
 class Mail:
     """A bunch, read: our envelopes, plain Celery producers' submissions, and what is neither."""
 
-    bunch: str
+    bunch: Bunch
     envelopes: tuple[Envelope, ...]
     submissions: tuple[Submission, ...]
     misfits: tuple[Misfit, ...]
+
+    def all_envelopes(self) -> list[Envelope]:
+        """Everything that can be understood, as Flower shows it."""
+        return [*self.envelopes, *(sent.envelope() for sent in self.submissions)]
 
     def rows(self) -> Counter[str]:
         """Rows by queue; an envelope that does not tell counts as one."""
@@ -56,7 +60,7 @@ def read(bunch: Bunch) -> Mail:
                 envelopes.append(to_envelope(message))
         except EnvelopeError as error:
             misfits.append(Misfit(list_key, raw, error.message))
-    return Mail(bunch.key, tuple(envelopes), tuple(submissions), tuple(misfits))
+    return Mail(bunch, tuple(envelopes), tuple(submissions), tuple(misfits))
 
 
 class Intake:
@@ -76,15 +80,15 @@ class Intake:
     def claim(self, mail: Mail, counts: Iterable[str]) -> None:
         """A bunch is about to be claimed; `counts` names the queue of each of its entries."""
         rows = mail.rows()
-        self._claiming[mail.bunch] = rows
+        self._claiming[mail.bunch.key] = rows
         for queue, envelopes in Counter(counts).items():
             each = rows[queue] / envelopes
             known = self._rows_each.get(queue, each)
             self._rows_each[queue] = known + SMOOTHING * (each - known)
 
-    def claimed(self, bunch: str) -> None:
+    def claimed(self, bunch: Bunch) -> None:
         """Its claim is over, one way or the other."""
-        self._claiming.pop(bunch, None)
+        self._claiming.pop(bunch.key, None)
 
     def rooms(self) -> dict[str, int]:
         """How many envelopes may be popped from each queue."""

@@ -8,16 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from shunter.storage import wake
 from shunter.storage.envelope import (
     PRIORITY_STEPS,
     SEPARATOR,
     Envelope,
-    by_list,
     decode,
-    queue_of,
 )
 from shunter.storage.errors import EnvelopeError, QueueUnavailable
+from shunter.storage.push import push
 from shunter.storage.settings import redact
 from shunter.workers.transport import BUNCH_PREFIX, INDEX_KEY, OUTAGES, STALE_S, connect, script
 
@@ -32,10 +30,15 @@ LEAST_SHARE = 8
 
 @dataclass(frozen=True, slots=True)
 class Bunch:
-    """Raw messages popped together, each with its list; they stay in Redis under `key` until acked."""
+    """Raw messages taken together, each with its list.
+
+    They stay in Redis under `key` until acked. A bunch that is not `kept`, because Redis is full, stays on
+    its lists: others may take the same messages, which is harmless, as one of them claims each job.
+    """
 
     key: str
     entries: tuple[tuple[str, bytes], ...]
+    kept: bool = True
 
 
 class Lists:
@@ -50,44 +53,37 @@ class Lists:
 
     def push(self, envelopes: Iterable[Envelope]) -> None:
         """Add envelopes at the tail of their lists; QueueUnavailable leaves it unknown which arrived."""
+        self._ask(lambda client: push(client, envelopes))
 
-        def push_all(client: Any) -> None:
-            pipeline = client.pipeline(transaction=False)
-            for key, messages in by_list(envelopes).items():
-                pipeline.lpush(key, *messages)
-                token_key = wake.key(queue_of(key))
-                pipeline.lpush(token_key, wake.TOKEN)
-                pipeline.ltrim(token_key, 0, wake.MAX_TOKENS - 1)
-            pipeline.execute()
+    def push_raw(self, key: str, raw: bytes) -> None:
+        """Add a message at the tail of a list as it is; QueueUnavailable leaves it unknown if it arrived."""
+        self._ask(lambda client: client.lpush(key, raw))
 
-        self._ask(push_all)
-
-    def fetch(self, rooms: Mapping[str, int], acks: Sequence[str] = ()) -> Bunch | None:
+    def fetch(self, rooms: Mapping[str, int], acks: Sequence[Bunch] = ()) -> Bunch | None:
         """Drop acked bunches and pop up to `rooms[queue]` envelopes of each queue, in one round trip."""
         key = BUNCH_PREFIX + secrets.token_hex(12)
         keys = [list_ for queue in rooms for list_ in lists_of(queue)]
         shares = [number for room in rooms.values() for number in (room, *least_shares(room))]
 
-        def exchange(client: Any) -> list[bytes]:
+        def exchange(client: Any) -> list[Any]:
             pipeline = client.pipeline(transaction=False)
             _drop(pipeline, acks)
             if rooms:
                 arguments = [INDEX_KEY, key, *keys, len(PRIORITY_STEPS), *shares]
                 pipeline.eval(self._fetch, 2 + len(keys), *arguments)
             answers = pipeline.execute()
-            return list(answers[-1]) if rooms else []
+            return list(answers[-1]) if rooms else [1]
 
-        flat = self._ask(exchange)
+        kept, *flat = self._ask(exchange)
         entries = zip(flat[::2], flat[1::2], strict=True)
-        return Bunch(key, tuple((name.decode(), raw) for name, raw in entries)) if flat else None
+        return Bunch(key, tuple((name.decode(), raw) for name, raw in entries), bool(kept)) if flat else None
 
-    def give_back(self, bunches: Sequence[str]) -> int:
+    def give_back(self, bunches: Sequence[Bunch]) -> int:
         """Put these bunches back at the head of their lists; returns how many envelopes that were."""
-        if not bunches:
+        kept = [bunch.key for bunch in bunches if bunch.kept]
+        if not kept:
             return 0
-        return self._ask(
-            lambda client: int(client.eval(self._give_back, 1 + len(bunches), INDEX_KEY, *bunches, 0))
-        )
+        return self._ask(lambda client: int(client.eval(self._give_back, 1 + len(kept), INDEX_KEY, *kept, 0)))
 
     def give_back_stale(self, *, after_s: float = STALE_S) -> int:
         """Put back bunches that nobody has acked for so long, by Redis' clock; returns how many envelopes."""
@@ -113,6 +109,14 @@ class Lists:
         """A redis-py connection of its own, for whoever waits on it; QueueUnavailable."""
         return self._ask(lambda client: client.connection_pool.get_connection())
 
+    def close(self) -> None:
+        """Close the connections; the next question opens others."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client.connection_pool.disconnect()
+                self._client = None
+
     def _ask(self, question: Callable[[Any], Answer]) -> Answer:
         try:
             return question(self._connected())
@@ -136,11 +140,16 @@ def least_shares(room: int) -> list[int]:
     return [max(1, room // LEAST_SHARE) if room >= len(PRIORITY_STEPS) else 0] * len(PRIORITY_STEPS)
 
 
-def _drop(pipeline: Any, bunches: Sequence[str]) -> None:
-    if bunches:
+def _drop(pipeline: Any, bunches: Sequence[Bunch]) -> None:
+    kept = [bunch.key for bunch in bunches if bunch.kept]
+    if kept:
         # In this order a kill in between leaves a name without a bunch, never a bunch without a name.
-        pipeline.unlink(*bunches)
-        pipeline.zrem(INDEX_KEY, *bunches)
+        pipeline.unlink(*kept)
+        pipeline.zrem(INDEX_KEY, *kept)
+    for bunch in bunches:
+        if not bunch.kept:
+            for name, raw in bunch.entries:
+                pipeline.lrem(name, -1, raw)
 
 
 def _enqueued_at(raw: bytes | str) -> float | None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from shunter.storage import failpoints
 from shunter.storage.database import Cursor
 from shunter.storage.envelope import list_key, pack, queue_name
 from shunter.storage.job import Priority
@@ -84,6 +85,7 @@ class Relay:
         """Commit a page, then push it, until there is none; a kill in between leaves it to a later round."""
         pushed = 0
         while page := self._under_lock(take_page):
+            failpoints.hit("relay.committed")
             self._lists.push(pack([requeued.due for requeued in page], page[0].enqueued_at))
             pushed += len(page)
         return pushed

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from shunter.storage import failpoints
 from shunter.storage.envelope import pack
 from shunter.storage.errors import DatabaseUnavailable
 from shunter.storage.job_repair import JobRepair, Requeued
@@ -18,26 +19,33 @@ log = logging.getLogger(__name__)
 
 LOCK = 0x53480002
 
+LONGEST_STEP_S = 2.0
+"""No reading vouches for more silence: while Postgres, or this process, stood still, so did the beats."""
+
 
 class BeatWatch:
     """Who has not beaten for a whole lease, as far as this process has itself seen; pure."""
 
     def __init__(self, lease_s: float = LEASE_S) -> None:
         self._lease_s = lease_s
-        self._moved: dict[UUID, tuple[int, float]] = {}
+        self._read_at: float | None = None
+        self._silent: dict[UUID, tuple[int, float]] = {}
 
     def note(self, beats: dict[UUID, int], now: float) -> list[UUID]:
         """Add one successful reading of all heartbeat counters; returns the dead."""
-        known = self._moved
-        self._moved = {
-            worker: known[worker] if worker in known and known[worker][0] == beat else (beat, now)
+        step_s = 0.0 if self._read_at is None else min(now - self._read_at, LONGEST_STEP_S)
+        self._read_at = now
+        known = self._silent
+        self._silent = {
+            worker: (beat, known[worker][1] + step_s if worker in known and known[worker][0] == beat else 0.0)
             for worker, beat in beats.items()
         }
-        return [worker for worker, (_, since) in self._moved.items() if now - since >= self._lease_s]
+        return [worker for worker, (_, silent_s) in self._silent.items() if silent_s >= self._lease_s]
 
     def restart(self) -> None:
         """A reading failed: silence since then proves nothing."""
-        self._moved.clear()
+        self._read_at = None
+        self._silent.clear()
 
 
 class Rescuer:
@@ -76,6 +84,7 @@ class Rescuer:
             )
         rescued = 0
         while page := self._rescue_page():
+            failpoints.hit("rescue.committed")
             self._lists.push(pack([requeued.due for requeued in page], page[0].enqueued_at))
             self._announce(page)
             rescued += len(page)

@@ -10,8 +10,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID
 
+from shunter.storage import failpoints
 from shunter.storage.envelope import Due, pack
 from shunter.storage.errors import DatabaseUnavailable, QueueUnavailable
+from shunter.storage.job import Move
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.outcome import Outcome
 from shunter.workers.lists import Lists
@@ -29,11 +31,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """An outcome, the worker whose claim it was, and for a job that goes back what its envelope needs."""
+    """An outcome, and the worker whose claim it was."""
 
     outcome: Outcome
     worker: UUID
-    due: Due | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,9 @@ class Settler:
         pause_s, tried = FIRST_PAUSE_S, 0
         while True:
             try:
+                failpoints.hit("settle.before")
                 written = self._repository.settle(outcomes, worker=worker)
+                failpoints.hit("settle.committed")
                 if tried:
                     written |= self._written_before(outcomes, written)
                 break
@@ -102,7 +105,7 @@ class Settler:
                 # A stopping hub keeps trying too: its grace time ends the process, not this loop.
                 threading.Event().wait(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-        self._push_back([settlement for settlement in batch if settlement.outcome.id in written])
+        self._push_back([o.id for o in outcomes if o.move is Move.RETURN and o.id in written])
         self._mailbox(Settled(tuple(batch), frozenset(written)))
 
     def _written_before(self, outcomes: Sequence[Outcome], written: set[UUID]) -> set[UUID]:
@@ -113,15 +116,17 @@ class Settler:
             o.id for o in rest if o.id in rows and (rows[o.id].epoch, rows[o.id].state) == (o.epoch, o.state)
         }
 
-    def _push_back(self, batch: Sequence[Settlement]) -> None:
+    def _push_back(self, ids: Sequence[UUID]) -> None:
         """Jobs that go back at once get their envelope at once; the relay is for those that were lost."""
-        due = {s.due.id: s.due for s in batch if s.due is not None}
+        if not ids:
+            return
         try:
-            rows = self._repository.get_many(due)
-            for id, row in rows.items():
-                self._lists.push(pack([due[id]], row.enqueued_at.timestamp()))
+            rows = sorted(self._repository.get_many(ids).values(), key=lambda job: job.id)
+            due = [Due(job.id, job.model, job.version, job.rows, job.priority) for job in rows]
+            if due:
+                self._lists.push(pack(due, min(job.enqueued_at for job in rows).timestamp()))
         except (DatabaseUnavailable, QueueUnavailable) as error:
-            log.warning("%d returned jobs are left to the relay: %s", len(due), error)
+            log.warning("%d returned jobs are left to the relay: %s", len(ids), error)
 
 
 def _size(settlement: Settlement) -> int:

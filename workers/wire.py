@@ -12,10 +12,7 @@ class Wire(Protocol):
     """The hub's wire to Celery; every call returns at once and may come from any thread."""
 
     def tell(self, events: Sequence[TaskEvent]) -> None:
-        """Send task events, if somebody listens."""
+        """What became of envelopes, for `celery inspect`, and as task events if somebody listens."""
 
     def queues(self) -> frozenset[str]:
         """The inference queues that this worker serves now."""
-
-    def end(self) -> None:
-        """End the worker at once: its hub cannot go on."""

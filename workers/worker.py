@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shunter.storage import failpoints
 from shunter.storage.database import Database
 from shunter.storage.errors import SettingsError
 from shunter.storage.job_adoption import JobAdoption
@@ -21,11 +23,12 @@ from shunter.storage.settings import Settings
 from shunter.storage.worker_registry import WorkerRegistry
 from shunter.workers.adopter import Adopter
 from shunter.workers.celery_app import create_app
-from shunter.workers.consumer import CeleryWire, attach
+from shunter.workers.consumer import EXIT_HUB_FAILED, CeleryWire, attach
 from shunter.workers.housekeeping import Expiry, Housekeeper, Unserved, Upkeep
 from shunter.workers.hub import Hub, Identity, Services
 from shunter.workers.lists import Lists
 from shunter.workers.relay import Relay
+from shunter.workers.remote_control import Revoker
 from shunter.workers.rescuer import Rescuer
 
 log = logging.getLogger(__name__)
@@ -46,19 +49,20 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
 
     Raises SettingsError, ModelConfigError or Unavailable when it cannot begin.
     """
+    failpoints.arm()
     settings.require("database_url", "redis_url", "object_store", "models")
     models = find_models(Path(settings.models), options.models)
     database = Database(settings.database_url)
     models_registry = ModelRegistry(database)
     models_registry.register(models)
-    lists, wire = Lists(settings.redis_url), CeleryWire()
+    lists, wire, repository = Lists(settings.redis_url), CeleryWire(), JobRepository(database)
     registry, repair = WorkerRegistry(database), JobRepair(database)
     host = socket.gethostname()
     hub = Hub(
         identity=Identity(name=f"{options.name}@{host}", host=host, pid=os.getpid(), device=options.device),
         models=models,
         services=Services(
-            repository=JobRepository(database),
+            repository=repository,
             registry=registry,
             quarantine=Quarantine(database),
             adopter=Adopter(JobAdoption(database), models_registry, open_object_store(settings.object_store)),
@@ -68,8 +72,10 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         wire=wire,
     )
     app = create_app(settings.redis_url, hub.queues)
-    attach(app, hub, wire)
+    threading.excepthook = _end_with_the_thread
     hub.start()
+    revoker = Revoker(repository.cancel)
+    attach(app, hub, wire, revoker)
     rescuer = Rescuer(repair, registry, lists, wire.tell)
     duties = Housekeeper(
         [rescuer, Relay(repair, lists), Expiry(repair), Unserved(repair), Upkeep(repair, registry)]
@@ -86,8 +92,19 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
     finally:
         duties.stop()
         hub.stop()
+        revoker.stop()
+        lists.close()
         database.close()
     return int(worker.exitcode or 0)
+
+
+def _end_with_the_thread(ended: threading.ExceptHookArgs) -> None:
+    """Without one of its threads a worker only looks alive; once it has ended, others get its jobs."""
+    if ended.exc_type is SystemExit:
+        return
+    name = ended.thread.name if ended.thread is not None else "?"
+    log.critical("the thread %s failed; this worker ends at once", name, exc_info=ended.exc_value)
+    os._exit(EXIT_HUB_FAILED)
 
 
 def find_models(directory: Path, names: Sequence[str]) -> list[ModelVersion]:

@@ -8,6 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from shunter.producers.api.app import create_app
+from shunter.storage import failpoints
 from shunter.storage.settings import Settings
 
 GRACE_S = 5
@@ -43,4 +44,5 @@ class Server(uvicorn.Server):
 
 def serve(settings: Settings, *, host: str = "127.0.0.1", port: int) -> None:
     """Serve the API until SIGINT or SIGTERM; it says nothing unless something is wrong."""
+    failpoints.arm()
     Server(create_app(settings), host=host, port=port).run()

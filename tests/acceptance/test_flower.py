@@ -88,6 +88,7 @@ def test_a_job_of_its_own_envelope_moves_under_its_id(client: Client, flower: Fl
     assert "gated v1: 1 job, 3 rows" in task["args"]
     workers = flower.get("/api/workers?status=1")
     assert list(workers.values()) == [True]
+    wait_until(lambda: [worker["active"] for worker in flower.get("/workers?json=1")["data"]] == [1])
     gate.open()
     done = wait_until(lambda: (t := flower.task(job.id))["state"] == "SUCCESS" and t)
     assert done["result"] == "3 succeeded, 0 failed"

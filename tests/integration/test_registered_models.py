@@ -9,7 +9,15 @@ import pytest
 
 from shunter.storage.database import Database
 from shunter.storage.errors import UnknownModel
-from shunter.storage.model_registry import ModelRegistry, describe, scan
+from shunter.storage.model_config import ModelConfig
+from shunter.storage.model_registry import (
+    FRESH_S,
+    KnownModels,
+    ModelRegistry,
+    ModelVersion,
+    describe,
+    scan,
+)
 from tests.engine_process import write_model
 
 
@@ -51,3 +59,17 @@ def test_changed_files_are_registered_and_logged(
         registry.register([describe(directory)])
     assert registry.get("tiny").digest == describe(directory).digest
     assert "publish changes as a new version" in caplog.text
+
+
+def test_known_models_are_read_again_when_they_grow_old(registry: ModelRegistry, tmp_path: Path) -> None:
+    now = [0.0]
+    first, second = (ModelVersion("digits", version, tmp_path, ModelConfig(), "d") for version in (1, 2))
+    registry.register([first])
+    known = KnownModels(registry, clock=lambda: now[0])
+    assert known.get("digits").version == 1
+    registry.register([second])
+    assert (known.get("digits").version, known.get("digits", 2).version) == (1, 2), "named, it is looked up"
+    now[0] = FRESH_S + 0.1
+    assert known.get("digits").version == 2
+    with pytest.raises(UnknownModel, match="no model is called"):
+        known.get("didgits")

@@ -72,3 +72,20 @@ def test_an_envelope_without_claimable_jobs_ends_at_once() -> None:
 
 def test_outcomes_of_unknown_jobs_tell_nothing() -> None:
     assert EnvelopeLog().settled(outcome(claimed_job()), 0.0) == []
+
+
+def test_a_duplicate_of_what_is_in_hand_does_not_end_it() -> None:
+    log = EnvelopeLog()
+    job = claimed_job()
+    envelope = envelope_of(job)
+    log.claimed(envelope, [job.id], 0.0)
+    assert log.claimed(envelope, [], 1.0) == []
+    assert log.refused(envelope.id, "another body", 1.0) == []
+    assert types(log.settled(outcome(job), 2.0)) == ["task-started", "task-succeeded"]
+
+
+def test_what_was_quarantined_or_went_back_ends_too() -> None:
+    envelope = envelope_of(claimed_job())
+    (refused,) = EnvelopeLog().refused(envelope.id, "no such model", 0.0)
+    assert (refused.type, refused.fields["exception"]) == ("task-failed", "quarantined: no such model")
+    assert EnvelopeLog().gone_back(envelope, 0.0).type == "task-retried"

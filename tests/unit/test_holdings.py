@@ -46,3 +46,8 @@ def test_comparing_finds_what_each_side_does_not_know() -> None:
     difference = compare(before={ours, cancelled}, stored={ours, forgotten}, after={ours, cancelled, new})
     assert difference.lost == {cancelled}
     assert difference.unknown == {forgotten}
+
+
+def test_what_was_settled_while_the_answer_was_on_its_way_is_not_unknown() -> None:
+    settled = Claim(uuid4(), 1)
+    assert compare(before={settled}, stored={settled}, after=set()).unknown == frozenset()

@@ -34,7 +34,7 @@ def test_room_is_granted_in_envelopes_of_the_size_seen() -> None:
     assert intake.rooms() == {"infer.digits": MAX_ENVELOPES}, "an unknown envelope may hold one row"
     full = bunch(packed(256))
     intake.claim(read(full), queues_of(full))
-    intake.claimed(full.key)
+    intake.claimed(full)
     assert intake.rooms() == {"infer.digits": 4}
 
 
@@ -43,7 +43,7 @@ def test_what_is_being_claimed_takes_room_until_the_claim_is_over() -> None:
     full = bunch(packed(256))
     intake.claim(read(full), queues_of(full))
     assert (intake.rooms()["infer.digits"], intake.claiming) == (1, True)
-    intake.claimed(full.key)
+    intake.claimed(full)
     assert (intake.rooms()["infer.digits"], intake.claiming) == (2, False)
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from shunter.producers.submission import MAX_KEY_CHARS, MAX_METADATA_BYTES, Options
+from shunter.producers.submission import MAX_KEY_CHARS, Options
 from shunter.storage.errors import InvalidInput, TooLarge
+from shunter.storage.metadata import MAX_METADATA_BYTES
 
 
 def test_the_defaults_are_fine() -> None:

@@ -122,3 +122,9 @@ def test_one_worker_that_can_load_the_model_is_enough() -> None:
     waiting = explain(BROKEN, READY)
     assert waiting is not None
     assert waiting.code == "in_line"
+
+
+def test_a_job_whose_envelope_could_not_be_pushed_says_so() -> None:
+    waiting = explain_waiting(JOB, workers=[], rows_ahead=0, now=NOW, dispatching=False)
+    assert waiting is not None
+    assert waiting.code == "dispatch_pending"

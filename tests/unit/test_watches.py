@@ -31,21 +31,28 @@ def test_an_old_head_that_comes_back_holds_the_horizon() -> None:
 
 def test_a_worker_is_dead_after_a_lease_without_a_beat() -> None:
     watch, worker = BeatWatch(lease_s=10.0), uuid4()
-    assert watch.note({worker: 7}, 0.0) == []
-    assert watch.note({worker: 7}, 9.9) == []
+    assert [watch.note({worker: 7}, float(second)) for second in range(10)] == [[]] * 10
     assert watch.note({worker: 7}, 10.0) == [worker]
+
+
+def test_a_reading_that_was_long_in_coming_proves_no_long_silence() -> None:
+    watch, worker = BeatWatch(lease_s=10.0), uuid4()
+    watch.note({worker: 7}, 0.0)
+    assert watch.note({worker: 7}, 60.0) == []
+    assert watch.note({worker: 8}, 61.0) == []
+    assert watch.note({worker: 8}, 70.0) == []
 
 
 def test_any_movement_of_the_counter_is_life() -> None:
     watch, worker = BeatWatch(lease_s=10.0), uuid4()
-    watch.note({worker: 7}, 0.0)
-    watch.note({worker: 8}, 9.0)
-    assert watch.note({worker: 8}, 18.0) == []
+    for second in range(10):
+        watch.note({worker: 7}, float(second))
+    assert [watch.note({worker: 8}, 10.0 + second) for second in range(9)] == [[]] * 9
 
 
 def test_a_failed_reading_restarts_the_watch() -> None:
     watch, worker = BeatWatch(lease_s=10.0), uuid4()
     watch.note({worker: 7}, 0.0)
     watch.restart()
-    assert watch.note({worker: 7}, 60.0) == []
+    assert [watch.note({worker: 7}, 60.0 + second) for second in range(10)] == [[]] * 10
     assert watch.note({worker: 7}, 70.0) == [worker]

@@ -6,22 +6,34 @@
 -- ARGV[1]    lists per queue
 -- ARGV[2..]  for each queue: how many envelopes in all, then the least share of each of its lists
 --
--- Returns the bunch.
+-- Returns 1 for a bunch that was popped, or 0 for one that was only read, then the bunch.
 local now = redis.call('TIME')
--- Before anything is popped: when memory is short Redis refuses this, and nothing has been lost.
-redis.call('ZADD', KEYS[1], now[1] * 1000 + math.floor(now[2] / 1000), KEYS[2])
+-- Before anything is popped: when memory is short Redis refuses this. Then the heads are only read, for a bunch
+-- could not be kept, and the ack removes them one by one: deleting is what makes room again.
+local added = redis.pcall('ZADD', KEYS[1], now[1] * 1000 + math.floor(now[2] / 1000), KEYS[2])
+local keeps = type(added) == 'number'
 
-local bunch = {}
+local bunch = {keeps and 1 or 0}
+local read = {}
+
+local function head(key, count)
+  if keeps then return redis.call('RPOP', key, count) or {} end
+  local skip = read[key] or 0
+  local entries = redis.call('LRANGE', key, -(skip + count), -(skip + 1))
+  read[key] = skip + #entries
+  local reversed = {}
+  for number = #entries, 1, -1 do reversed[#reversed + 1] = entries[number] end
+  return reversed
+end
 
 local function take(key, count)
   if count < 1 then return 0 end
-  local popped = redis.call('RPOP', key, count)
-  if not popped then return 0 end
-  for _, raw in ipairs(popped) do
+  local entries = head(key, count)
+  for _, raw in ipairs(entries) do
     bunch[#bunch + 1] = key
     bunch[#bunch + 1] = raw
   end
-  return #popped
+  return #entries
 end
 
 local width = tonumber(ARGV[1])
@@ -37,12 +49,13 @@ for queue = 0, queues - 1 do
   end
 end
 
-if #bunch == 0 then
+if not keeps then return bunch end
+if #bunch == 1 then
   redis.call('ZREM', KEYS[1], KEYS[2])
   return bunch
 end
 -- Lua passes only some thousands of arguments at once.
-for first = 1, #bunch, 1000 do
+for first = 2, #bunch, 1000 do
   redis.call('RPUSH', KEYS[2], unpack(bunch, first, math.min(first + 999, #bunch)))
 end
 return bunch

@@ -1,0 +1,102 @@
+"""Points at which a test breaks a running process on purpose, armed only by a variable of the environment.
+
+    SHUNTER_FAILPOINTS="claim.committed=crash, settle.before=delay:0.5@3"
+
+Actions are `crash` (SIGKILL to itself), `error` (the outage that the code there must survive) and
+`delay:SECONDS`; `@N` means only the N-th time, otherwise every time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shunter.storage.errors import DatabaseUnavailable, QueueUnavailable, SettingsError, Unavailable
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "SHUNTER_FAILPOINTS"
+
+POINTS: Mapping[str, type[Unavailable]] = {
+    "submit.committed": QueueUnavailable,  # stored, not published
+    "fetch.popped": QueueUnavailable,  # in a bunch, the hub has not seen it
+    "claim.before": DatabaseUnavailable,
+    "claim.committed": DatabaseUnavailable,  # claimed, the hub does not know
+    "ack.before": QueueUnavailable,  # claimed, the bunch still stands
+    "ack.sent": QueueUnavailable,
+    "settle.before": DatabaseUnavailable,
+    "settle.committed": DatabaseUnavailable,  # settled, the hub does not know
+    "relay.committed": QueueUnavailable,  # enqueued anew, not pushed
+    "rescue.committed": QueueUnavailable,  # put back, not pushed
+}
+"""Every point, and what `error` raises there."""
+
+
+@dataclass(slots=True)
+class _Armed:
+    action: str
+    seconds: float = 0.0
+    at: int | None = None
+    hits: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def due(self) -> bool:
+        with self.lock:
+            self.hits += 1
+            return self.at is None or self.hits == self.at
+
+
+_armed: dict[str, _Armed] = {}
+
+
+def arm(text: str | None = None) -> None:
+    """Arm what the text says, the environment's by default, and nothing else; SettingsError."""
+    wanted = os.environ.get(VARIABLE, "") if text is None else text
+    armed = dict(_parse(word.strip()) for word in wanted.split(",") if word.strip())
+    _armed.clear()
+    _armed.update(armed)
+    if armed:
+        log.warning("THIS PROCESS WILL FAIL ON PURPOSE: %s is %s", VARIABLE, wanted)
+
+
+def hit(point: str) -> None:
+    """The process is at this point."""
+    armed = _armed.get(point)
+    if armed is not None and armed.due():
+        _act(point, armed)
+
+
+def _act(point: str, armed: _Armed) -> None:
+    log.warning("failpoint %s: %s", point, armed.action)
+    if armed.action == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif armed.action == "error":
+        raise POINTS[point](f"failpoint {point}")
+    else:
+        time.sleep(armed.seconds)
+
+
+def _parse(word: str) -> tuple[str, _Armed]:
+    point, _, rest = word.partition("=")
+    action, _, at = rest.partition("@")
+    kind, _, seconds = action.partition(":")
+    try:
+        armed = _Armed(kind, float(seconds or 0), int(at) if at else None)
+    except ValueError as error:
+        raise _refusal(word, str(error)) from error
+    if point not in POINTS:
+        raise _refusal(word, f"there is no point {point!r}, but {', '.join(POINTS)}")
+    if kind not in ("crash", "error", "delay") or (kind == "delay") != bool(seconds):
+        raise _refusal(word, f"{action!r} is no action: crash, error or delay:SECONDS")
+    if (armed.at is not None and armed.at < 1) or not 0 <= armed.seconds < threading.TIMEOUT_MAX:
+        raise _refusal(word, "a number is out of range")
+    return point, armed
+
+
+def _refusal(word: str, reason: str) -> SettingsError:
+    return SettingsError(f"{VARIABLE} holds {word!r}: {reason}", field=VARIABLE)

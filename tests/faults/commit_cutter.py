@@ -1,0 +1,106 @@
+"""A proxy before Postgres that forwards a COMMIT, keeps its reply, and cuts the connection."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+HOST = "127.0.0.1"
+COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+
+
+class CommitCutter:
+    """Cuts a transaction whose statements contain `marker` each time it is told to; use it as `with`."""
+
+    def __init__(self, database_url: str, marker: bytes) -> None:
+        parts = urlsplit(database_url)
+        self._server = (parts.hostname or HOST, parts.port or 5432)
+        self._marker = marker
+        self._lock = threading.Lock()
+        self._listener = socket.create_server((HOST, 0))
+        port = self._listener.getsockname()[1]
+        netloc = f"{parts.username}@{HOST}:{port}"
+        self.url = urlunsplit(parts._replace(netloc=netloc, query="sslmode=disable"))
+        self.armed = False
+        self._links: list[_Link] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _wake(self._listener)
+        self._accepting.join()
+        self._listener.close()
+        for link in self._links:
+            link.end()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._links.append(_Link(self, client, socket.create_connection(self._server)))
+
+    def cut_one(self) -> None:
+        """Cut the next one."""
+        self.armed = True
+
+    def cuts(self, statements: bytes) -> bool:
+        """Whether the COMMIT of these statements is one to cut."""
+        with self._lock:
+            if self._marker not in statements or not self.armed:
+                return False
+            self.armed = False
+            return True
+
+
+class _Link:
+    """One connection through the proxy: a thread for each direction."""
+
+    def __init__(self, cutter: CommitCutter, client: socket.socket, server: socket.socket) -> None:
+        self._cutter = cutter
+        self._client = client
+        self._server = server
+        self._cut = False
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._ask, self._answer)]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """Close both sides; no thread is left."""
+        _wake(self._client)
+        _wake(self._server)
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        statements = b""
+        with suppress(OSError):
+            while data := self._client.recv(65536):
+                # psycopg2 sends a COMMIT alone, once the statements before it have been answered.
+                if data == COMMIT:
+                    self._cut = self._cutter.cuts(statements)
+                    statements = b""
+                else:
+                    statements += data
+                self._server.sendall(data)
+        _wake(self._server)
+        self._client.close()
+
+    def _answer(self) -> None:
+        with suppress(OSError):
+            # The reply to a COMMIT comes after the commit.
+            while (data := self._server.recv(65536)) and not self._cut:
+                self._client.sendall(data)
+        _wake(self._client)
+        self._server.close()
+
+
+def _wake(side: socket.socket) -> None:
+    """End the wait of the thread that reads from this socket, and have it close it."""
+    with suppress(OSError):
+        side.shutdown(socket.SHUT_RDWR)

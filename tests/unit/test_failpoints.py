@@ -1,0 +1,94 @@
+"""Failpoints do nothing until they are armed, and are armed only by names that exist."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from shunter.storage import failpoints
+from shunter.storage.errors import DatabaseUnavailable, QueueUnavailable, SettingsError
+from shunter.storage.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def disarmed() -> Iterator[None]:
+    yield
+    failpoints.arm("")
+
+
+def test_points_that_are_not_armed_do_nothing() -> None:
+    failpoints.arm("")
+    for point in failpoints.POINTS:
+        failpoints.hit(point)
+
+
+def test_an_error_is_the_outage_that_the_code_there_survives() -> None:
+    failpoints.arm("claim.before=error, ack.sent=error")
+    with pytest.raises(DatabaseUnavailable, match=r"failpoint claim\.before"):
+        failpoints.hit("claim.before")
+    with pytest.raises(QueueUnavailable):
+        failpoints.hit("ack.sent")
+    failpoints.hit("claim.committed")
+
+
+def test_a_number_means_only_that_hit() -> None:
+    failpoints.arm("settle.before=error@2")
+    failpoints.hit("settle.before")
+    with pytest.raises(DatabaseUnavailable):
+        failpoints.hit("settle.before")
+    failpoints.hit("settle.before")
+
+
+def test_a_delay_takes_its_time() -> None:
+    failpoints.arm("fetch.popped=delay:0.05")
+    began = time.monotonic()
+    failpoints.hit("fetch.popped")
+    assert time.monotonic() - began >= 0.05
+
+
+def test_a_crash_is_a_kill_by_signal() -> None:
+    code = (
+        "from shunter.storage import failpoints; failpoints.arm('settle.before=crash@2');"
+        "[failpoints.hit('settle.before') for _ in range(9)]"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == -9
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("claim.comitted=crash", "there is no point 'claim.comitted'"),
+        ("claim.before", "'' is no action"),
+        ("claim.before=explode", "'explode' is no action"),
+        ("claim.before=delay", "'delay' is no action"),
+        ("claim.before=crash:3", "'crash:3' is no action"),
+        ("claim.before=delay:soon", "could not convert"),
+        ("claim.before=delay:-1", "out of range"),
+        ("claim.before=delay:nan", "out of range"),
+        ("claim.before=crash@0", "out of range"),
+        ("claim.before=crash@x", "invalid literal"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_arms_nothing(text: str, reason: str) -> None:
+    with pytest.raises(SettingsError, match="SHUNTER_FAILPOINTS") as refusal:
+        failpoints.arm(f"ack.sent=error,{text}")
+    assert reason in refusal.value.message
+    failpoints.hit("ack.sent")
+
+
+def test_an_armed_process_says_so_loudly(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        failpoints.arm("claim.before=error")
+    assert "WILL FAIL ON PURPOSE" in caplog.text
+
+
+def test_the_variable_is_one_that_settings_know() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Settings.from_environment({failpoints.VARIABLE: "claim.before=error"})
