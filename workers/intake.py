@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from shunter.storage import submission
-from shunter.storage.envelope import Envelope, queue_name, queue_of, read_message, to_envelope
+from shunter.storage.envelope import MAX_ROWS, Envelope, queue_name, queue_of, read_message, to_envelope
 from shunter.storage.errors import EnvelopeError
 from shunter.storage.quarantine import Misfit
 from shunter.storage.submission import Submission, read_submission
@@ -100,7 +100,7 @@ class Intake:
         rows -= sum(counts[queue] for counts in self._claiming.values())
         if rows <= 0:
             return 0
-        return min(MAX_ENVELOPES, math.ceil(rows / max(self._rows_each.get(queue, 1.0), 1.0)))
+        return min(MAX_ENVELOPES, math.ceil(rows / max(self._rows_each.get(queue, MAX_ROWS), 1.0)))
 
 
 def queues_of(bunch: Bunch) -> list[str]:

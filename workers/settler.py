@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID
+
+import psycopg2
 
 from shunter.storage import failpoints
 from shunter.storage.envelope import Due, pack
 from shunter.storage.errors import DatabaseUnavailable, QueueUnavailable
 from shunter.storage.job import Move
 from shunter.storage.job_repository import JobRepository
-from shunter.storage.outcome import Outcome
+from shunter.storage.outcome import Outcome, failed
 from shunter.workers.lists import Lists
 
 log = logging.getLogger(__name__)
@@ -99,6 +101,9 @@ class Settler:
                 if tried:
                     written |= self._written_before(outcomes, written)
                 break
+            except psycopg2.DataError as error:
+                self._write_apart(batch, worker, error)
+                return
             except DatabaseUnavailable as error:
                 log.warning("%d outcomes wait to be written: %s", len(outcomes), error)
                 tried += 1
@@ -107,6 +112,19 @@ class Settler:
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         self._push_back([o.id for o in outcomes if o.move is Move.RETURN and o.id in written])
         self._mailbox(Settled(tuple(batch), frozenset(written)))
+
+    def _write_apart(self, batch: Sequence[Settlement], worker: UUID, error: psycopg2.DataError) -> None:
+        """Postgres cannot hold one of these outcomes: that job fails, and no other."""
+        if len(batch) > 1:
+            for settlement in batch:
+                self._write([settlement], worker)
+            return
+        (refused,) = batch
+        outcome = refused.outcome
+        log.error("Postgres refuses the outcome of job %s: %s", outcome.id, error)
+        rows = outcome.rows_succeeded + outcome.rows_failed
+        plain = failed(outcome.id, outcome.epoch, code="bad_outcome", message=str(error), rows=rows)
+        self._write([replace(refused, outcome=plain)], worker)
 
     def _written_before(self, outcomes: Sequence[Outcome], written: set[UUID]) -> set[UUID]:
         """The reply to a commit may have been lost: then the rows already say what we wanted to write."""
