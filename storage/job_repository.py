@@ -99,6 +99,9 @@ WHERE jobs.id = held.id AND jobs.id = ANY(%(ids)s::uuid[])
 RETURNING jobs.id
 """
 
+# The planner takes the outcomes for one row, and would compare each job with each outcome.
+NO_NESTED_LOOP = "SET LOCAL enable_nestloop = off;"
+
 CANCEL = f"""
 UPDATE jobs SET state = '{JobState.CANCELLED}', finished_at = now()
 WHERE id = %(id)s AND tenant = %(tenant)s AND state IN ('{JobState.QUEUED}', '{JobState.RUNNING}')
@@ -193,7 +196,7 @@ class JobRepository:
         if not outcomes:
             return set()
         with self._database.transaction() as cursor:
-            cursor.execute(SETTLE, {**_settle_columns(outcomes), "worker": worker})
+            cursor.execute(NO_NESTED_LOOP + SETTLE, {**_settle_columns(outcomes), "worker": worker})
             return {row[0] for row in cursor.fetchall()}
 
     def held(self, worker: UUID) -> set[Claim]:

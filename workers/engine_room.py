@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from shunter.storage.job import Claim, JobState, Move
+from shunter.storage.job import Claim, JobState, Move, Priority
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome, failed
 from shunter.storage.worker_registry import Serving
@@ -17,10 +17,6 @@ from shunter.workers.holdings import Held, Holdings, ModelKey, credit_rows
 from shunter.workers.stats import BatchStats
 
 log = logging.getLogger(__name__)
-
-
-LEAST_FETCH = 4
-"""Room of less than one such part of the credit is left to grow: else each settled job would fetch one."""
 
 
 class EngineRoom:
@@ -57,11 +53,10 @@ class EngineRoom:
         """Whether no engine runs."""
         return not self._engines
 
-    def room(self, key: ModelKey) -> int:
-        """How many more rows of a model version the worker may hold; none before it is worth a fetch."""
+    def held(self, key: ModelKey) -> tuple[int, Mapping[Priority, int]]:
+        """How many rows of a model version the worker may hold, and how many it holds of each class."""
         credit = credit_rows(self._models[key].config.batching.max_rows, self._stats[key].rows_per_s)
-        room = credit - self._holdings.rows(key)
-        return room if room >= credit // LEAST_FETCH else 0
+        return credit, self._holdings.rows(key)
 
     def serving(self) -> tuple[Serving, ...]:
         """What the worker serves, and how each model version is."""

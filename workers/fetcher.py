@@ -16,7 +16,7 @@ from shunter.storage import failpoints
 from shunter.storage.envelope import queue_of
 from shunter.storage.errors import QueueUnavailable
 from shunter.storage.push import token_key
-from shunter.workers.lists import Bunch, Lists
+from shunter.workers.lists import Bunch, Lists, Rooms
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Fetcher:
         self._queues = queues
         self._mailbox = mailbox
         self._lock = threading.Lock()
-        self._rooms: dict[str, int] = {}
+        self._rooms: dict[str, Rooms] = {}
         self._unseen: set[str] = set()
         self._acks: list[Bunch] = []
         self._refused: list[Bunch] = []
@@ -55,11 +55,11 @@ class Fetcher:
         self._thread = threading.Thread(target=self._loop, name="fetcher", daemon=True)
         self._thread.start()
 
-    def grant(self, rooms: Mapping[str, int]) -> None:
+    def grant(self, rooms: Mapping[str, Rooms]) -> None:
         """How many envelopes of each queue the hub has room for; replaces what was granted before."""
         with self._lock:
-            news = any(room > self._rooms.get(queue, 0) for queue, room in rooms.items())
-            self._rooms = {queue: room for queue, room in rooms.items() if room > 0}
+            news = any(_size(room) > _size(self._rooms.get(queue, {})) for queue, room in rooms.items())
+            self._rooms = {queue: room for queue, room in rooms.items() if _size(room)}
         if news:
             self._tell()
 
@@ -173,6 +173,10 @@ class Fetcher:
         if len(ready) > (self._told in ready):
             self._wake()
             self._tokens.take()
+
+
+def _size(rooms: Rooms) -> int:
+    return sum(room for room, _ in rooms.values())
 
 
 class _Tokens:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from shunter.storage.job import Claim, ClaimedJob
+from shunter.storage.job import Claim, ClaimedJob, Priority
 
 ModelKey = tuple[str, int]
 """Model and version."""
 
-AHEAD_S = 2.0
-"""A hub holds about so many seconds of measured work, so that its engines never wait for Postgres."""
+AHEAD_S = 0.5
+"""A hub holds about so many seconds of measured work: many times what a claim takes, so that engines never
+wait, and little, so that a slow worker does not sit on what a fast one could run."""
 
 MIN_BATCHES = 2
 """And at least so many full batches: one in the model, one ready."""
@@ -47,7 +49,7 @@ class Holdings:
 
     def __init__(self) -> None:
         self._jobs: dict[UUID, Held] = {}
-        self._rows: dict[ModelKey, int] = {}
+        self._rows: dict[ModelKey, Counter[Priority]] = {}
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -56,7 +58,7 @@ class Holdings:
         """A job has been claimed; an older claim of the same job is forgotten."""
         self.remove(job.id)
         held = self._jobs[job.id] = Held(job, job.deaths)
-        self._rows[held.key] = self._rows.get(held.key, 0) + job.rows
+        self._rows.setdefault(held.key, Counter())[job.priority] += job.rows
         return held
 
     def get(self, claim: Claim) -> Held | None:
@@ -68,16 +70,16 @@ class Holdings:
         """A job is ours no longer."""
         held = self._jobs.pop(id, None)
         if held is not None:
-            self._rows[held.key] -= held.job.rows
+            self._rows[held.key][held.job.priority] -= held.job.rows
 
     def clear(self) -> None:
         """Nothing is ours any longer."""
         self._jobs.clear()
         self._rows.clear()
 
-    def rows(self, key: ModelKey) -> int:
-        """Rows held of one model version."""
-        return self._rows.get(key, 0)
+    def rows(self, key: ModelKey) -> Mapping[Priority, int]:
+        """Rows held of one model version, by class."""
+        return self._rows.get(key, {})
 
     def unfinished(self, key: ModelKey | None = None) -> list[Held]:
         """The jobs whose outcome is still to come, oldest claim first."""

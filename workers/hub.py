@@ -44,6 +44,9 @@ from shunter.workers.wire import Wire
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
+MAILS_A_TICK = 100
+"""What is due is looked at once for so many mails, if they have come together."""
+
 RECONCILE_INTERVAL_S = 5.0
 BEGIN_ANEW_PAUSE_S = 1.0
 DRAIN_GRACE_S = 25.0
@@ -114,11 +117,12 @@ class Hub:
             settle=self._settle,
             accuse=lambda claims: self._claimer.count_deaths(claims, self._incarnation),
         )
-        self._intake = Intake(self._models, self._engines.room)
+        self._intake = Intake(self._models, self._engines.held)
         self._incarnation = uuid4()
         self._postgres_answers = True
         self._drain_deadline: float | None = None
         self._reconcile_at = 0.0
+        self._pulse_at = 0.0
         self._held_before: set[Claim] | None = None
         self._begin_anew_at: float | None = None
         self.drained = threading.Event()
@@ -160,9 +164,13 @@ class Hub:
     def _loop(self) -> None:
         while not self.drained.is_set():
             with contextlib.suppress(Empty):
-                mail = self._mailbox.get(timeout=TICK_S)
-                self._handlers[type(mail)](mail)
+                self._handle(self._mailbox.get(timeout=TICK_S))
+                for _ in range(MAILS_A_TICK):
+                    self._handle(self._mailbox.get_nowait())
             self._tick(time.monotonic())
+
+    def _handle(self, mail: Any) -> None:
+        self._handlers[type(mail)](mail)
 
     def _tick(self, now: float) -> None:
         if self._begin_anew_at is not None and now >= self._begin_anew_at:
@@ -173,7 +181,9 @@ class Hub:
             self._reconcile_at = now + RECONCILE_INTERVAL_S
             self._held_before = self._holdings.claims()
             self._claimer.reconcile(self._incarnation)
-        self._heart.pulse = self._pulse()
+        if now >= self._pulse_at:
+            self._pulse_at = now + TICK_S
+            self._heart.pulse = self._pulse()
         if self._drain_deadline is not None:
             self._go_on_draining(now)
 
@@ -190,7 +200,7 @@ class Hub:
             return
         mail = read(bunch)
         self._fetcher.seen(queues)
-        self._intake.claim(mail, queues)
+        self._intake.claim(mail)
         self._claimer.take(mail, worker=self._incarnation, served=list(self._models))
         now = time.time()
         self._wire.tell([self._log.received(envelope, now) for envelope in mail.all_envelopes()])

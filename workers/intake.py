@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from shunter.storage import submission
-from shunter.storage.envelope import MAX_ROWS, Envelope, queue_name, queue_of, read_message, to_envelope
+from shunter.storage.envelope import (
+    MAX_ROWS,
+    Envelope,
+    priority_of,
+    queue_name,
+    queue_of,
+    read_message,
+    to_envelope,
+)
 from shunter.storage.errors import EnvelopeError
+from shunter.storage.job import Priority
 from shunter.storage.quarantine import Misfit
 from shunter.storage.submission import Submission, read_submission
 from shunter.workers.holdings import ModelKey
-from shunter.workers.lists import Bunch
+from shunter.workers.lists import Bunch, Rooms
+from shunter.workers.room import ClassRoom, class_rooms, widest
 
 MAX_ENVELOPES = 512
 """Envelopes of one queue in one fetch: enough to carry thousands of single-row jobs a second."""
 
+FIRST_ENVELOPES = 8
+"""What a fetch begins with; each may be twice as large as the one before."""
+
 SMOOTHING = 0.3
 """Weight of the latest bunch in the rows that an envelope is expected to carry."""
 
-Room = Callable[[ModelKey], int]
-"""How many more rows of a model version the worker may hold; zero or less is none."""
+Held = Callable[[ModelKey], tuple[int, Mapping[Priority, int]]]
+"""The credit of a model version in rows, and the rows held of each class."""
+
+Line = tuple[str, Priority]
+"""A queue and a class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +54,13 @@ class Mail:
         """Everything that can be understood, as Flower shows it."""
         return [*self.envelopes, *(sent.envelope() for sent in self.submissions)]
 
-    def rows(self) -> Counter[str]:
-        """Rows by queue; an envelope that does not tell counts as one."""
-        counts: Counter[str] = Counter()
+    def rows(self) -> Counter[Line]:
+        """Rows by queue and class; an envelope that does not tell counts as one."""
+        counts: Counter[Line] = Counter()
         for envelope in self.envelopes:
-            counts[queue_name(envelope.model)] += max(envelope.rows, 1)
+            counts[queue_name(envelope.model), envelope.priority] += max(envelope.rows, 1)
         for sent in self.submissions:
-            counts[queue_name(sent.model)] += len(sent.rows)
+            counts[queue_name(sent.model), sent.priority] += len(sent.rows)
         return counts
 
 
@@ -64,43 +80,59 @@ def read(bunch: Bunch) -> Mail:
 
 
 class Intake:
-    """Grants room by queue: what its models have room for, less what is being claimed."""
+    """Grants room by queue and class: what may be held, less what is held and what is being claimed."""
 
-    def __init__(self, models: Collection[ModelKey], room: Room) -> None:
+    def __init__(self, models: Collection[ModelKey], held: Held) -> None:
         self._models = models
-        self._room = room
-        self._claiming: dict[str, Counter[str]] = {}
-        self._rows_each: dict[str, float] = {}
+        self._held = held
+        self._claiming: dict[str, Counter[Line]] = {}
+        self._rows_each: dict[Line, float] = {}
+        self._latest: dict[Line, int] = {}
 
     @property
     def claiming(self) -> bool:
         """Whether a claim is under way."""
         return bool(self._claiming)
 
-    def claim(self, mail: Mail, counts: Iterable[str]) -> None:
-        """A bunch is about to be claimed; `counts` names the queue of each of its entries."""
+    def claim(self, mail: Mail) -> None:
+        """A bunch is about to be claimed."""
         rows = mail.rows()
         self._claiming[mail.bunch.key] = rows
-        for queue, envelopes in Counter(counts).items():
-            each = rows[queue] / envelopes
-            known = self._rows_each.get(queue, each)
-            self._rows_each[queue] = known + SMOOTHING * (each - known)
+        envelopes = Counter((queue_of(key), priority_of(key)) for key, _ in mail.bunch.entries)
+        self._latest.update(envelopes)
+        for line, count in envelopes.items():
+            each = rows[line] / count
+            known = self._rows_each.get(line, each)
+            self._rows_each[line] = known + SMOOTHING * (each - known)
 
     def claimed(self, bunch: Bunch) -> None:
         """Its claim is over, one way or the other."""
         self._claiming.pop(bunch.key, None)
 
-    def rooms(self) -> dict[str, int]:
-        """How many envelopes may be popped from each queue."""
+    def rooms(self) -> dict[str, Rooms]:
+        """How many envelopes of each class may be popped from each queue."""
         queues = {queue_name(name) for name, _ in self._models}
-        return {queue: self._envelopes(queue) for queue in queues}
+        return {queue: self._rooms(queue) for queue in queues}
 
-    def _envelopes(self, queue: str) -> int:
-        rows = max(self._room(key) for key in self._models if queue_name(key[0]) == queue)
-        rows -= sum(counts[queue] for counts in self._claiming.values())
-        if rows <= 0:
-            return 0
-        return min(MAX_ENVELOPES, math.ceil(rows / max(self._rows_each.get(queue, MAX_ROWS), 1.0)))
+    def _rooms(self, queue: str) -> Rooms:
+        claiming = {priority: self._under_way((queue, priority)) for priority in Priority}
+        rows = dict.fromkeys(Priority, ClassRoom(0, 0))
+        for key in self._models:
+            if queue_name(key[0]) == queue:
+                credit, held = self._held(key)
+                sums = {priority: held.get(priority, 0) + claiming[priority] for priority in Priority}
+                rooms = class_rooms(credit, sums)
+                rows = {priority: widest(rows[priority], rooms[priority]) for priority in Priority}
+        return {priority: self._envelopes((queue, priority), room) for priority, room in rows.items()}
+
+    def _under_way(self, line: Line) -> int:
+        return sum(counts[line] for counts in self._claiming.values())
+
+    def _envelopes(self, line: Line, rows: ClassRoom) -> ClassRoom:
+        each = max(self._rows_each.get(line, MAX_ROWS), 1.0)
+        # Full envelopes may follow on small ones: so many more than the last time are never taken at once.
+        most = min(MAX_ENVELOPES, max(FIRST_ENVELOPES, 2 * self._latest.get(line, 0)))
+        return ClassRoom(*(min(most, math.ceil(count / each)) for count in rows))
 
 
 def queues_of(bunch: Bunch) -> list[str]:

@@ -13,10 +13,13 @@ from shunter.storage.envelope import (
     SEPARATOR,
     Envelope,
     decode,
+    priority_of,
 )
 from shunter.storage.errors import EnvelopeError, QueueUnavailable
+from shunter.storage.job import Priority
 from shunter.storage.push import push
 from shunter.storage.settings import redact
+from shunter.workers.room import ClassRoom
 from shunter.workers.transport import BUNCH_PREFIX, INDEX_KEY, OUTAGES, STALE_S, connect, script
 
 Answer = TypeVar("Answer")
@@ -24,8 +27,8 @@ Answer = TypeVar("Answer")
 HEAD_DEPTH = 16
 """How far into a list the relay looks for an envelope whose age it can read."""
 
-LEAST_SHARE = 8
-"""Each waiting class gets at least one in so many envelopes of a fetch."""
+Rooms = Mapping[Priority, ClassRoom]
+"""The room for envelopes of each class of one queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +62,22 @@ class Lists:
         """Add a message at the tail of a list as it is; QueueUnavailable leaves it unknown if it arrived."""
         self._ask(lambda client: client.lpush(key, raw))
 
-    def fetch(self, rooms: Mapping[str, int], acks: Sequence[Bunch] = ()) -> Bunch | None:
-        """Drop acked bunches and pop up to `rooms[queue]` envelopes of each queue, in one round trip."""
+    def fetch(self, rooms: Mapping[str, Rooms], acks: Sequence[Bunch] = ()) -> Bunch | None:
+        """Drop acked bunches and pop what `rooms` has room for from each queue, in one round trip."""
         key = BUNCH_PREFIX + secrets.token_hex(12)
         keys = [list_ for queue in rooms for list_ in lists_of(queue)]
-        shares = [number for room in rooms.values() for number in (room, *least_shares(room))]
+        limits = [
+            limit
+            for queue in rooms
+            for list_ in lists_of(queue)
+            for limit in rooms[queue][priority_of(list_)]
+        ]
 
         def exchange(client: Any) -> list[Any]:
             pipeline = client.pipeline(transaction=False)
             _drop(pipeline, acks)
             if rooms:
-                arguments = [INDEX_KEY, key, *keys, len(PRIORITY_STEPS), *shares]
+                arguments = [INDEX_KEY, key, *keys, len(PRIORITY_STEPS), *limits]
                 pipeline.eval(self._fetch, 2 + len(keys), *arguments)
             answers = pipeline.execute()
             return list(answers[-1]) if rooms else [1]
@@ -133,11 +141,6 @@ class Lists:
 def lists_of(queue: str) -> list[str]:
     """The Redis lists of a queue, in the order in which they are served."""
     return [f"{queue}{SEPARATOR}{step}" if step else queue for step in PRIORITY_STEPS]
-
-
-def least_shares(room: int) -> list[int]:
-    """What each list of a queue gets at least, if it has so many: a lower class is never starved."""
-    return [max(1, room // LEAST_SHARE) if room >= len(PRIORITY_STEPS) else 0] * len(PRIORITY_STEPS)
 
 
 def _drop(pipeline: Any, bunches: Sequence[Bunch]) -> None:

@@ -12,6 +12,7 @@ from shunter.storage.envelope import Due, decode, list_key, pack, queue_name
 from shunter.storage.ids import new_id
 from shunter.storage.job import Priority
 from shunter.workers.lists import Bunch, Lists
+from shunter.workers.room import ClassRoom
 from shunter.workers.transport import INDEX_KEY
 
 QUEUE = queue_name("digits")
@@ -44,7 +45,7 @@ def ids_of(bunch: Bunch | None) -> list[str]:
 
 
 def fetch(lists: Lists, room: int, *acks: Bunch) -> Bunch | None:
-    return lists.fetch({QUEUE: room}, acks)
+    return lists.fetch({QUEUE: dict.fromkeys(Priority, ClassRoom(room, room // 8))}, acks)
 
 
 def test_envelopes_come_in_the_order_of_pushing(lists: Lists) -> None:
@@ -56,8 +57,8 @@ def test_envelopes_come_in_the_order_of_pushing(lists: Lists) -> None:
 
 def test_urgent_ones_come_first_and_lower_classes_get_their_share(lists: Lists) -> None:
     bulk, urgent = push(lists, 20, Priority.BULK), push(lists, 40, Priority.INTERACTIVE)
-    got = ids_of(fetch(lists, 16))
-    assert got == [*urgent[:2], *bulk[:2], *urgent[2:14]]
+    assert ids_of(fetch(lists, 16)) == [*urgent[:16], *bulk[:2]]
+    assert ids_of(fetch(lists, 32)) == [*urgent[16:], *bulk[2:10]]
 
 
 def test_a_bunch_stays_until_it_is_acked(lists: Lists, server: redis.Redis) -> None:

@@ -12,10 +12,12 @@ from shunter import Client
 from shunter.storage.database import Database
 from shunter.storage.envelope import decode
 from shunter.storage.ids import new_id
+from shunter.storage.job import Priority
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.model_registry import ModelRegistry, ModelVersion
 from shunter.storage.settings import Settings
 from shunter.workers.lists import Lists
+from shunter.workers.room import ClassRoom
 
 THREADS = 32
 
@@ -37,7 +39,7 @@ def test_each_job_of_many_threads_has_its_envelope(settings: Settings, redis_url
             )
         )
     with closing(Lists(redis_url)) as lists:
-        bunch = lists.fetch({"infer.digits": 10_000})
+        bunch = lists.fetch({"infer.digits": dict.fromkeys(Priority, ClassRoom(10_000, 0))})
     assert bunch is not None
     pushed = [str(id) for _, raw in bunch.entries for id in decode(raw).ids]
     assert sorted(pushed) == sorted({job.id for job in (*single, *keyed)})

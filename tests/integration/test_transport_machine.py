@@ -26,11 +26,12 @@ from shunter.workers.intake import read
 from shunter.workers.lists import Bunch, Lists
 from shunter.workers.relay import SETTLE_IN_S, Relay
 from shunter.workers.rescuer import Rescuer
+from shunter.workers.room import ClassRoom
 from tests.fake_worker import model_version
 from tests.stored_jobs import SERVED, new_job, new_worker, outcome
 
 MODEL = SERVED[0][0]
-ROOM = {queue_name(MODEL): 3}
+ROOM = {queue_name(MODEL): dict.fromkeys(Priority, ClassRoom(3, 0))}
 HUBS = 2
 ROUNDS_TO_HEAL = 60
 

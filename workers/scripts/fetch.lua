@@ -4,7 +4,8 @@
 -- KEYS[2]    the new bunch: a list of key, raw, key, raw, ... in the order of popping
 -- KEYS[3..]  the lists, each queue's in its order of service
 -- ARGV[1]    lists per queue
--- ARGV[2..]  for each queue: how many envelopes in all, then the least share of each of its lists
+-- ARGV[2..]  for each list: how many envelopes there is room for, what more urgent lists of its queue give
+--            included, and how many of these are its own whatever they give
 --
 -- Returns 1 for a bunch that was popped, or 0 for one that was only read, then the bunch.
 local now = redis.call('TIME')
@@ -39,13 +40,11 @@ end
 local width = tonumber(ARGV[1])
 local queues = (#KEYS - 2) / width
 for queue = 0, queues - 1 do
-  local first = 2 + queue * (width + 1)
-  local room = tonumber(ARGV[first])
+  local taken = 0
   for step = 1, width do
-    room = room - take(KEYS[2 + queue * width + step], math.min(room, tonumber(ARGV[first + step])))
-  end
-  for step = 1, width do
-    room = room - take(KEYS[2 + queue * width + step], room)
+    local list = queue * width + step
+    local room, reserved = tonumber(ARGV[2 * list]), tonumber(ARGV[2 * list + 1])
+    taken = taken + take(KEYS[2 + list], math.max(reserved, room - taken))
   end
 end
 
