@@ -48,13 +48,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A job that is durable; `existed` says that its idempotency key had been used for it before."""
+    """A job that is durable, now or since its idempotency key was first used."""
 
     id: UUID
     model: str
     version: int
     rows: int
-    existed: bool = False
 
 
 def check_model_name(model: object) -> str:

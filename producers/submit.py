@@ -92,7 +92,7 @@ class Submitter:
         id, enqueued_at = self._repository.insert_once(job, key=key, body_digest=digest)
         if enqueued_at is not None:
             self._publish([job], enqueued_at)
-        return Accepted(id, job.model, job.version, job.rows, existed=enqueued_at is None)
+        return Accepted(id, job.model, job.version, job.rows)
 
     def _check(self, model: object, values: Sequence[object], options: Options) -> RegisteredModel:
         registered = self._models.get(check_model_name(model), options.version)

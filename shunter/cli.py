@@ -18,7 +18,6 @@ from shunter.commands.quarantine import quarantine
 from shunter.storage.errors import ShunterError
 
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 

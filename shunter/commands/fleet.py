@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MEND_EVERY_S = 1.0
 
-Decorated = TypeVar("Decorated")
 
 data_option = click.option(
     "--data",
