@@ -111,7 +111,7 @@ class _Child:
         self._began = 0.0
         self._start_at = 0.0
         self._delay_s = FIRST_DELAY_S
-        self._log = _LogFollower(spec.log_file)
+        self._log = LogFollower(spec.log_file)
         self._asked_at = 0.0
 
     @property
@@ -178,7 +178,7 @@ class _Child:
                 self._say(f"{self.spec.name}: {loud[0]}")
 
 
-class _LogFollower:
+class LogFollower:
     """Reads what has been added to a log since the last look."""
 
     def __init__(self, path: Path) -> None:

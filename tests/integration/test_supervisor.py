@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shunter.supervisor import ChildSpec, Supervisor
+from shunter.supervisor import ChildSpec, LogFollower, Supervisor
 from tests.waiting import wait_until
 
 
@@ -54,14 +54,25 @@ def test_what_is_wrong_in_a_log_is_shown_and_the_rest_is_not(
         "2026-01-01 00:00:00,000 WARNING celery.worker: not ours",
         "2026-01-01 00:00:00,000 WARNING shunter.workers.heart: no heartbeat",
         "2026-01-01 00:00:00,000 ERROR celery.worker: cannot connect",
-        "2026-01-01 00:00:00,000 ERROR shunter.workers: half a li",
     )
     with child.log_file.open("a") as log:
-        log.write("\n".join(lines))
+        log.write("".join(f"{line}\n" for line in lines))
     told = wait_until(lambda: [line for line in said if "cannot connect" in line])
     assert told == ["child: ERROR celery.worker: cannot connect"]
     shown = [line for line in said if line.startswith("child: ")]
     assert shown == ["child: WARNING shunter.workers.heart: no heartbeat", told[0]]
+
+
+def test_a_line_of_a_log_is_read_once_and_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "child.log"
+    follower = LogFollower(path)
+    assert follower.news() == []
+    with path.open("a", buffering=1) as log:
+        log.write("one\ntwo\nhalf a li")
+        assert follower.news() == ["one", "two"]
+        assert follower.news() == []
+        log.write("ne\n")
+        assert follower.news() == ["half a line"]
 
 
 def test_a_stopped_child_stays_stopped(tmp_path: Path, supervisor: Supervisor) -> None:
