@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PYTEST := $(BIN)/python -m pytest -q --durations=5
+# Three at once on two cores: the tests of services and processes mostly wait.
+PYTEST := $(BIN)/python -m pytest -q --durations=5 -n 3
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
