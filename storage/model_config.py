@@ -19,17 +19,27 @@ FILE_NAME = "model.toml"
 
 MAX_BATCH_ROWS = 65_536
 
+PADDED, PACKED = "padded", "packed"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batching:
-    """How large a batch may be, and how long it may wait; `max_tokens` counts the padding too.
+    """How large a batch may be, and how long it may wait.
 
+    `max_rows` is the most that is ever tried; how many are best is measured. `tokens` says how `max_tokens`
+    counts, as the model pays: "padded" is the longest row times the rows, "packed" the sum of the lengths.
     `max_wait_s` 0 never waits for a fuller batch.
     """
 
     max_rows: int = 256
     max_tokens: int | None = None
+    tokens: str = PADDED
     max_wait_s: float = 0.0
+
+    @property
+    def packed(self) -> bool:
+        """Whether the model pays for no padding."""
+        return self.tokens == PACKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +100,10 @@ def _optional(check: Check) -> Check:
     return lambda value: None if value is None else check(value)
 
 
+def _one_of(*words: str) -> Check:
+    return lambda value: None if value in words else " or ".join(f'"{word}"' for word in words)
+
+
 def _truth(value: Any) -> str | None:
     return None if isinstance(value, bool) else "true or false"
 
@@ -98,6 +112,7 @@ _SECTIONS: Mapping[str, Mapping[str, Check]] = {
     "batching": {
         "max_rows": _whole(1, MAX_BATCH_ROWS),
         "max_tokens": _optional(_whole(1, 2**31)),
+        "tokens": _one_of(PADDED, PACKED),
         "max_wait_s": _seconds(least=0),
     },
     "run": {

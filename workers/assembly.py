@@ -11,7 +11,7 @@ from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import Outcome, RowFailure, failed
 from shunter.storage.payload import encode_rows
 from shunter.storage.results import output_key, store_block
-from shunter.workers.batcher import Ticket
+from shunter.workers.batch import Ticket
 from shunter.workers.isolation import Failure, Retry
 
 STORE_RETRY_S = 5.0
@@ -43,9 +43,9 @@ class JobRun(Ticket):
             remaining=job.rows,
         )
 
-    def expired(self, now: float) -> bool:
-        """Whether its deadline passed before any of its rows reached the model."""
-        return self.deadline is not None and self.began_at is None and now >= self.deadline
+    def expired(self, now: float, *, least_s: float = 0.0) -> bool:
+        """Whether none of its rows has reached the model, and a batch of that many seconds were too late."""
+        return self.deadline is not None and self.began_at is None and now + least_s >= self.deadline
 
 
 def assemble(run: JobRun, store: ObjectStore, *, now: float) -> Outcome:
@@ -81,8 +81,8 @@ def refused(run: JobRun, code: str, message: str) -> Outcome:
 
 
 def expired(run: JobRun) -> Outcome:
-    """The outcome of a job whose deadline passed before its first forward."""
-    error = {"code": "expired", "message": "the deadline passed before the job reached the model"}
+    """The outcome of a job whose deadline passed, or could not be kept any more, before its first forward."""
+    error = {"code": "expired", "message": "the job could not reach the model in time for its deadline"}
     return Outcome(
         id=run.claim.id, epoch=run.claim.epoch, move=Move.EXPIRE, state=JobState.EXPIRED, error=error
     )

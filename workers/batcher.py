@@ -1,167 +1,64 @@
 """THE micro-batcher: rows of many jobs go in, batches come out, each with the reason it was closed.
 
-    add(rows) -> lane (one key: a length, a shape, or a job that runs alone)
-              -> line (one priority, first come first served) -> next_batch(now) -> Batch
+    add(rows) -> lane (rows that may share a batch: of one shape, of any length, or of a job that runs alone)
+              -> line (one priority, first come first served) -> next_batch(now) -> Batch -> measured(seconds)
 
 Pure: no IO, no threads, no tensors. The clock is an argument, in seconds of one monotonic source.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, Generic, NamedTuple, TypeVar
+from math import inf
+from typing import Any, Generic, NamedTuple
 
 from shunter.storage.job import Claim, Priority
-
-HEAD_START_S: Mapping[Priority, float] = {
-    Priority.INTERACTIVE: 0.0,
-    Priority.STANDARD: 2.0,
-    Priority.BULK: 10.0,
-}
-"""A class queues as if its rows had come this many seconds later. So no row is ever overtaken by a
-row that came more than 10 s after it, and bulk is never starved."""
+from shunter.storage.model_config import Batching
+from shunter.workers.batch import Batch, CloseReason, Row, TicketT
+from shunter.workers.closing import in_time, what_filled
+from shunter.workers.lane import Heads, Lane, PackedLane, Plan, ShapeLane, oldest, rows_by_class
+from shunter.workers.length_lane import LengthLane
+from shunter.workers.shares import Ledger
+from shunter.workers.sizing import Sizing
 
 FULL_LEAD_S = 0.05
-"""A full batch may go before a partial one that is this much more urgent: the partial one fills meanwhile."""
+"""A full batch may go before a partial one of its class that is this much older, which fills meanwhile."""
 
 LULL_S = 0.005
 """How long an idle engine holds a partial batch back while more rows are on their way to it."""
 
 DEADLINE_MARGIN_S = 0.1
-"""A waiting batch closes this long before the first deadline in it."""
+"""A waiting batch closes so long before it would have to run for the first deadline in it."""
+
+SURELY = 0.8
+"""A job is given up only if a batch that takes this part of what is predicted would still be too late."""
 
 
-class CloseReason(StrEnum):
-    """Why a batch was closed."""
+class _Ready(NamedTuple):
+    """A lane that can give a batch now; the least goes first."""
 
-    FULL = "full"
-    WAIT = "wait"
-    DEADLINE = "deadline"
-    IDLE = "idle"
-    DRAIN = "drain"
-    ALONE = "alone"
-
-
-@dataclass(eq=False)
-class Ticket:
-    """What the rows of one claimed job share; `deadline` is a moment of the batcher's clock."""
-
-    claim: Claim
-    priority: Priority
-    deadline: float | None = None
-    alone: bool = False
-
-
-TicketT = TypeVar("TicketT", bound=Ticket)
-
-
-class Row(NamedTuple, Generic[TicketT]):
-    """One preprocessed row in line; rows of equal `key` may share a batch.
-
-    `tokens` is what it costs in a batch of its key, padding included; 0 if the model counts none.
-    """
-
-    ticket: TicketT
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks a row for
-    value: Any
-    added_at: float
-    key: Hashable = None
-    tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Batch(Generic[TicketT]):
-    """Rows that go through the model in one call; `wait_s` is how long the oldest was in line."""
-
-    rows: Sequence[Row[TicketT]]
+    turn: int
+    since: float
+    name: Hashable
+    front: Priority
+    plan: Plan
     reason: CloseReason
-    key: Hashable
-    wait_s: float
-
-    @property
-    def alone(self) -> bool:
-        """Whether nothing else may run beside it."""
-        return self.reason is CloseReason.ALONE
-
-
-class _Lane(Generic[TicketT]):
-    """The rows of one key, a line for each priority."""
-
-    def __init__(self, key: Hashable, *, alone: bool, tokens: int) -> None:
-        self.key = key
-        self.alone = alone
-        self.tokens = tokens
-        self.count = 0
-        self._lines: dict[Priority, deque[Row[TicketT]]] = {}
-
-    def line(self, priority: Priority) -> deque[Row[TicketT]]:
-        return self._lines.setdefault(priority, deque())
-
-    def oldest(self) -> float:
-        return min(line[0].added_at for line in self._lines.values())
-
-    def urgency(self) -> float:
-        return min(_urgency(line[0]) for line in self._lines.values())
-
-    def deadline(self) -> float | None:
-        return min((row.ticket.deadline for row in self if row.ticket.deadline is not None), default=None)
-
-    def take(self, limit: int) -> list[Row[TicketT]]:
-        rows: list[Row[TicketT]] = []
-        while len(rows) < limit and self._lines:
-            self._take_run(rows, limit)
-        self.count -= len(rows)
-        return rows
-
-    def _take_run(self, rows: list[Row[TicketT]], limit: int) -> None:
-        """Move rows of the most urgent line for as long as no other line comes first."""
-        priority, line = min(self._lines.items(), key=lambda item: _urgency(item[1][0]))
-        others = [_urgency(other[0]) for other in self._lines.values() if other is not line]
-        if others:
-            while line and len(rows) < limit and _urgency(line[0]) <= min(others):
-                rows.append(line.popleft())
-        else:
-            rows += [line.popleft() for _ in range(min(len(line), limit - len(rows)))]
-        if not line:
-            del self._lines[priority]
-
-    def remove(self, claim: Claim) -> int:
-        before = self.count
-        kept = {p: deque(row for row in line if row.ticket.claim != claim) for p, line in self._lines.items()}
-        self._lines = {priority: line for priority, line in kept.items() if line}
-        self.count = sum(map(len, self._lines.values()))
-        return before - self.count
-
-    def __iter__(self) -> Iterator[Row[TicketT]]:
-        for line in self._lines.values():
-            yield from line
-
-
-def _destination(row: Row[TicketT]) -> tuple[TicketT, Hashable]:
-    return row.ticket, row.key
-
-
-def _urgency(row: Row[Any]) -> float:
-    return row.added_at + HEAD_START_S[row.ticket.priority]
 
 
 class Batcher(Generic[TicketT]):
     """Lanes of rows, and the rule that says which of them becomes a batch, when, and why.
 
-    `max_wait_s` 0 takes what is there whenever the model is idle; more waits for a fuller batch.
+    `limits.max_wait_s` 0 takes what is there whenever the model is idle; more waits for a fuller batch.
     """
 
-    def __init__(self, *, max_rows: int, max_tokens: int | None = None, max_wait_s: float = 0.0) -> None:
-        self._max_rows = max_rows
-        self._max_tokens = max_tokens
-        self._max_wait_s = max_wait_s
+    def __init__(self, limits: Batching, sizing: Sizing | None = None) -> None:
+        self._limits = limits
+        self._sizing = sizing or Sizing(limits.max_rows)
+        self._ledger = Ledger()
         self._draining = False
-        self._lanes: dict[Hashable, _Lane[TicketT]] = {}
-        self._ceilings: dict[Hashable, int] = {}
+        self._lanes: dict[Hashable, Lane[TicketT]] = {}
+        self._ceilings: dict[str, int] = {}
 
     def __len__(self) -> int:
         return sum(lane.count for lane in self._lanes.values())
@@ -169,90 +66,141 @@ class Batcher(Generic[TicketT]):
     def add(self, rows: Iterable[Row[TicketT]]) -> None:
         """Put rows at the end of their lines."""
         # Neighbours mostly go to the same line, and looking it up is what costs.
-        for (ticket, key), run in groupby(rows, key=_destination):
-            batch = list(run)
-            lane = self._lane(ticket, key, batch[0].tokens)
-            lane.line(ticket.priority).extend(batch)
-            lane.count += len(batch)
-
-    def _lane(self, ticket: TicketT, key: Hashable, tokens: int) -> _Lane[TicketT]:
-        name = (ticket.claim, key) if ticket.alone else key
-        lane = self._lanes.get(name)
-        if lane is None:
-            lane = self._lanes[name] = _Lane(key, alone=ticket.alone, tokens=tokens)
-        return lane
+        for (ticket, key, counted), run in groupby(rows, key=_destination):
+            name = (ticket.claim, key) if ticket.alone else key
+            lane = self._lanes.get(name)
+            if lane is None:
+                lane = self._lanes[name] = self._new_lane(key, alone=ticket.alone, counted=counted)
+            lane.add(list(run))
 
     def remove(self, claim: Claim) -> int:
         """Take a job's rows out of every lane; returns how many there were."""
         removed = sum(lane.remove(claim) for lane in self._lanes.values())
-        self._lanes = {key: lane for key, lane in self._lanes.items() if lane.count}
+        self._lanes = {name: lane for name, lane in self._lanes.items() if lane.count}
         return removed
 
     def drain(self) -> None:
         """From now on close every batch at once."""
         self._draining = True
 
-    def lower_ceiling(self, key: Hashable, rows: int) -> None:
-        """Remember that batches of this key fit in memory only up to `rows` rows."""
-        self._ceilings[key] = min(rows, self._ceilings.get(key, rows))
+    def lower_ceiling(self, bucket: str, rows: int) -> None:
+        """Remember that batches of this bucket fit in memory only up to `rows` rows."""
+        self._ceilings[bucket] = min(rows, self._ceilings.get(bucket, rows))
+
+    def measured(self, batch: Batch[TicketT], seconds: float) -> None:
+        """Learn what a batch took that went through the model whole and undisturbed."""
+        rows, length = len(batch.rows), 0 if self._limits.packed else batch.pad_to
+        self._sizing.add(batch.bucket, rows=rows, length=length, work=batch.work, seconds=seconds)
+
+    def costs(self) -> Mapping[str, Any]:
+        """What was learnt about cost and size, by bucket, as JSON."""
+        return self._sizing.document()
+
+    def least_seconds(self) -> float:
+        """What any batch surely takes; 0 while nobody knows."""
+        return SURELY * self._sizing.least_seconds()
 
     def next_batch(self, now: float, *, idle: bool, more_coming: bool = False) -> Batch[TicketT] | None:
         """The batch to run next, None if nothing should run yet.
 
         `idle` says that the model has nothing to do, `more_coming` that rows are being preprocessed.
         """
-        ready = []
-        for name, lane in self._lanes.items():
-            reason = self._reason(lane, now, more_coming)
-            if reason is not None:
-                lead = FULL_LEAD_S if reason is CloseReason.FULL else 0.0
-                ready.append((lane.urgency() - lead, name, reason))
-        if not ready:
-            return None
-        _, name, reason = min(ready, key=lambda entry: entry[0])
+        heads = {name: lane.heads() for name, lane in self._lanes.items()}
+        ready = min(self._ready(heads, now, more_coming), default=None, key=lambda lane: lane[:2])
         # While the model is busy, the most urgent lane goes on filling; a lesser one must not pass it.
-        if not idle and reason in (CloseReason.IDLE, CloseReason.ALONE):
+        if ready is None or (not idle and ready.reason in (CloseReason.IDLE, CloseReason.ALONE)):
             return None
-        return self._close(name, reason, now)
+        waited_s: dict[Priority, float] = {}
+        for lane_heads in heads.values():
+            for priority, since in lane_heads.items():
+                waited_s[priority] = max(now - since, waited_s.get(priority, 0.0))
+        return self._close(ready, now, waited_s)
 
     def next_deadline(self, now: float) -> float | None:
         """The first moment after `now` at which time alone closes a batch."""
         moments = [moment for lane in self._lanes.values() for moment in self._moments(lane)]
-        return min((moment for moment in moments if moment > now), default=None)
+        return min((moment for moment in moments if now < moment < inf), default=None)
 
-    def _close(self, name: Hashable, reason: CloseReason, now: float) -> Batch[TicketT]:
-        lane = self._lanes[name]
-        oldest = lane.oldest()
-        rows = lane.take(self._limit(lane))
+    def _new_lane(self, key: Hashable, *, alone: bool, counted: bool) -> Lane[TicketT]:
+        limits = self._limits
+        if counted and not limits.packed:
+            return LengthLane(key, alone=alone, overhead_tokens=self._sizing.overhead_work)
+        if counted and limits.max_tokens:
+            return PackedLane(key, alone=alone, max_tokens=limits.max_tokens)
+        return ShapeLane(key, alone=alone)
+
+    def _ready(self, heads: Mapping[Hashable, Heads], now: float, more_coming: bool) -> Iterator[_Ready]:
+        for name, lane in self._lanes.items():
+            turn, since, front = min(
+                (-1 if self._ledger.due(priority) else priority, since, priority)
+                for priority, since in heads[name].items()
+            )
+            plan = lane.plan(front, self._seats)
+            reason = self._reason(lane, plan, now, more_coming)
+            if reason is not None:
+                yield _Ready(turn, since - FULL_LEAD_S * plan.full, name, front, plan, reason)
+
+    def _close(self, ready: _Ready, now: float, waited_s: Mapping[Priority, float]) -> Batch[TicketT]:
+        lane, plan, reason = self._lanes[ready.name], ready.plan, ready.reason
+        taken = lane.take(plan, ready.front, self._ledger.seats)
+        row_work = plan.pad_to or max(1.0, sum(row.tokens for row in taken) / len(taken))
+        rows, later = in_time(taken, lambda n: self._sizing.seconds(plan.bucket, n * row_work), now)
+        if later:
+            lane.put_back(later)
+            reason = CloseReason.DEADLINE
+        elif reason is CloseReason.FULL:
+            reason = what_filled(rows, plan, self._limits)
         if not lane.count:
-            del self._lanes[name]
-        return Batch(rows, reason, lane.key, max(0.0, now - oldest))
+            del self._lanes[ready.name]
+        self._ledger.settle(waited_s, {p: count / plan.limit for p, count in rows_by_class(rows).items()})
+        return self._batch(rows, reason, plan, now)
 
-    def _reason(self, lane: _Lane[TicketT], now: float, more_coming: bool) -> CloseReason | None:
+    def _batch(self, rows: list[Row[TicketT]], reason: CloseReason, plan: Plan, now: float) -> Batch[TicketT]:
+        tokens = sum(row.tokens for row in rows) if rows[0].tokens else 0
+        longest = max(row.tokens for row in rows) if tokens else 0
+        pad_to = longest if self._limits.packed else plan.pad_to
+        padded = tokens if self._limits.packed else pad_to * len(rows)
+        return Batch(
+            rows=rows,
+            reason=reason,
+            key=rows[0].key,
+            bucket=plan.bucket,
+            pad_to=pad_to,
+            tokens=tokens,
+            padded_tokens=padded,
+            wait_s=max(0.0, now - min(row.added_at for row in rows)),
+            limit=plan.limit,
+            least_s=SURELY * self._sizing.seconds(plan.bucket, padded or len(rows)),
+        )
+
+    def _reason(self, lane: Lane[TicketT], plan: Plan, now: float, more_coming: bool) -> CloseReason | None:
         if lane.alone:
             return CloseReason.ALONE
-        if lane.count >= self._limit(lane):
+        if plan.full:
             return CloseReason.FULL
         if self._draining:
             return CloseReason.DRAIN
-        if self._max_wait_s:
+        if self._limits.max_wait_s:
             return self._waited(lane, now)
-        return None if more_coming and now < lane.oldest() + LULL_S else CloseReason.IDLE
+        return None if more_coming and now < oldest(lane) + LULL_S else CloseReason.IDLE
 
-    def _waited(self, lane: _Lane[TicketT], now: float) -> CloseReason | None:
-        if now >= lane.oldest() + self._max_wait_s:
+    def _waited(self, lane: Lane[TicketT], now: float) -> CloseReason | None:
+        wait, deadline = self._moments(lane)
+        if now >= wait:
             return CloseReason.WAIT
-        deadline = lane.deadline()
-        return CloseReason.DEADLINE if deadline is not None and now >= deadline - DEADLINE_MARGIN_S else None
+        return CloseReason.DEADLINE if now >= deadline else None
 
-    def _moments(self, lane: _Lane[TicketT]) -> Iterator[float]:
-        yield lane.oldest() + (self._max_wait_s or LULL_S)
-        deadline = lane.deadline() if self._max_wait_s else None
-        if deadline is not None:
-            yield deadline - DEADLINE_MARGIN_S
+    def _moments(self, lane: Lane[TicketT]) -> tuple[float, float]:
+        wait = oldest(lane) + (self._limits.max_wait_s or LULL_S)
+        deadline = lane.deadline() if self._limits.max_wait_s else None
+        return wait, inf if deadline is None else deadline - DEADLINE_MARGIN_S - self._sizing.usual_seconds()
 
-    def _limit(self, lane: _Lane[TicketT]) -> int:
-        limit = min(self._max_rows, self._ceilings.get(lane.key, self._max_rows))
-        if self._max_tokens and lane.tokens:
-            limit = min(limit, max(1, self._max_tokens // lane.tokens))
-        return limit
+    def _seats(self, bucket: str, pad_to: int) -> int:
+        limit = min(self._sizing.rows(bucket, pad_to), self._ceilings.get(bucket, self._limits.max_rows))
+        if pad_to and self._limits.max_tokens:
+            limit = min(limit, self._limits.max_tokens // pad_to)
+        return max(1, limit)
+
+
+def _destination(row: Row[TicketT]) -> tuple[TicketT, Hashable, bool]:
+    return row.ticket, row.key, row.tokens > 0

@@ -89,11 +89,8 @@ def main(arguments: EngineArguments) -> NoReturn:
 
 
 def _line(config: ModelConfig) -> Line:
-    limits = config.batching
-    batcher: Batcher[JobRun] = Batcher(
-        max_rows=limits.max_rows, max_tokens=limits.max_tokens, max_wait_s=limits.max_wait_s
-    )
-    return Line(batcher, bunch_rows=limits.max_rows)
+    batcher: Batcher[JobRun] = Batcher(config.batching)
+    return Line(batcher, bunch_rows=config.batching.max_rows)
 
 
 def _run(stages: Stages) -> None:

@@ -5,16 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Any
 
 from shunter.storage.job import Claim
 from shunter.workers.assembly import JobRun
-from shunter.workers.batcher import Batch, Batcher, Row
+from shunter.workers.batch import Batch, Row
+from shunter.workers.batcher import Batcher
 from shunter.workers.messages import Run
 
 OVERLAP = 2
 """One batch in the model, and exactly one prefetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Jobs whose deadline passed in line, or that even the fastest batch would finish too late."""
+
+    runs: Sequence[JobRun]
 
 
 class Line:
@@ -36,6 +47,7 @@ class Line:
         self._for_batches = threading.Condition(self._lock)
         self._runs: dict[Claim, JobRun] = {}
         self._arrived: deque[JobRun] = deque()
+        self._deadlines: list[tuple[float, int, JobRun]] = []
         self._alone: JobRun | None = None
         self._alone_running = False
         self._exclusive = False
@@ -59,6 +71,9 @@ class Line:
                 return
             self._runs[run.claim] = run
             self._arrived.append(run)
+            if run.deadline is not None:
+                heappush(self._deadlines, (run.deadline, id(run), run))
+                self._for_batches.notify()
             self._for_intake.notify()
 
     def drop(self, claim: Claim) -> None:
@@ -104,18 +119,34 @@ class Line:
             if not waiting or waiting + len(rows) >= self._bunch_rows:
                 self._for_batches.notify()
 
-    def next_batch(self) -> Batch[JobRun] | None:
-        """Wait for the batch to run next; None when the engine has stopped and nothing is in hand."""
+    def next_batch(self) -> Batch[JobRun] | Late | None:
+        """Wait for the batch to run next; None when the engine has stopped and nothing is in hand.
+
+        Jobs that are late are told at once, whoever's turn it is: they shall cost no batch.
+        """
         with self._lock:
             while not (self._stopping and not self._runs):
                 now = self._clock()
+                late = self._late(now)
+                if late:
+                    return Late(late)
                 batch = self._try_batch(now)
                 if batch is not None:
                     self._start(batch)
                     return batch
-                moment = self._batcher.next_deadline(now)
+                moment = self._next_moment(now)
                 self._for_batches.wait(None if moment is None else moment - now)
             return None
+
+    def measured(self, batch: Batch[JobRun], seconds: float) -> None:
+        """A batch went through the model whole and undisturbed, in so many seconds."""
+        with self._lock:
+            self._batcher.measured(batch, seconds)
+
+    def costs(self) -> Mapping[str, Any]:
+        """What was learnt about cost and size, by bucket, as JSON."""
+        with self._lock:
+            return self._batcher.costs()
 
     def forwarded(self) -> None:
         """A batch has left the model; its outputs still have to be finished."""
@@ -135,7 +166,7 @@ class Line:
     def lower_ceiling(self, batch: Batch[JobRun], rows: int) -> None:
         """Remember how many rows of this kind fit in memory."""
         with self._lock:
-            self._batcher.lower_ceiling(batch.key, rows)
+            self._batcher.lower_ceiling(batch.bucket, rows)
 
     def end(self, run: JobRun) -> bool:
         """Claim the right to report a job's outcome: True for one caller, and not for a dropped job."""
@@ -171,6 +202,23 @@ class Line:
                 break
             bunch.append(self._arrived.popleft())
         return bunch
+
+    def _late(self, now: float) -> list[JobRun]:
+        """The jobs of which nothing has been taken and that cannot be in time any more."""
+        late = []
+        least_s = self._batcher.least_seconds()
+        while self._deadlines and (self._deadlines[0][2].taken or self._deadlines[0][0] <= now + least_s):
+            _, _, run = heappop(self._deadlines)
+            if not (run.taken or run.ended):
+                late.append(run)
+        return late
+
+    def _next_moment(self, now: float) -> float | None:
+        """When time alone closes a batch, or makes a job late."""
+        moments = [self._batcher.next_deadline(now)]
+        if self._deadlines:
+            moments.append(max(now, self._deadlines[0][0] - self._batcher.least_seconds()))
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _try_batch(self, now: float) -> Batch[JobRun] | None:
         if self._exclusive or self._alone_running or self._forwarding >= OVERLAP:

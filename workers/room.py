@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from shunter.storage.job import Priority
-
-RESERVED_SHARE = 8
-"""Each class below the most urgent keeps one in so many parts of the credit, whatever the others take."""
+from shunter.workers.shares import share
 
 LEAST_FETCH = 16
 """Room of less than one such part is left to grow: else each settled job would fetch one."""
@@ -30,8 +28,7 @@ def class_rooms(credit: int, held: Mapping[Priority, int]) -> dict[Priority, Cla
     rooms, ahead = {}, 0
     for priority in Priority:
         ahead += held.get(priority, 0)
-        kept = 0 if priority is Priority.INTERACTIVE else credit // RESERVED_SHARE
-        reserved = max(0, kept - held.get(priority, 0))
+        reserved = max(0, int(share(priority) * credit) - held.get(priority, 0))
         room = max(reserved, credit - ahead)
         worth_it = room > 0 and room >= credit // LEAST_FETCH
         rooms[priority] = ClassRoom(room, reserved) if worth_it else ClassRoom(0, 0)

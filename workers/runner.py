@@ -13,17 +13,13 @@ from shunter.workers.isolation import Failure, Isolated, Raised, Retry, Verdict,
 from shunter.workers.model import hooks_of
 from shunter.workers.scatter import scatter
 
-MIN_LENGTH_BUCKET = 16
-LENGTH_BUCKETS_PER_OCTAVE = 4
-"""Rows of one bucket differ by at most a quarter in length, so that is the most that is padded."""
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which lane a row goes to: rows of equal `key` share batches, padded to `tokens` (0: no length)."""
+    """Which lane a row goes to: rows of equal `key` may share batches; `length` 0 counts none."""
 
     key: Hashable
-    tokens: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ class Runner:
         place = self.places(values[:1])[0]
         first = place
         if isinstance(place, Place):
-            first = self.forward(values, pad_to=place.tokens).results[0]
+            first = self.forward(values, pad_to=place.length).results[0]
         if isinstance(first, Failure | Retry):
             raise ModelLoadError(f"the warm-up batch of {rows} rows of zeros failed: {first.message}")
 
@@ -120,8 +116,9 @@ class Runner:
     def _place(self, value: Any) -> Place | Verdict:
         length = self._hooks.length
         if length is not None:
-            bucket = _result(lambda row: length_bucket(int(length(row))), value)
-            return bucket if isinstance(bucket, Verdict) else Place(bucket, bucket)
+            # A row without tokens is padded to one, like any other.
+            tokens = _result(lambda row: max(1, int(length(row))), value)
+            return tokens if isinstance(tokens, Verdict) else Place(None, tokens)
         return _ANYWHERE if self._hooks.shape_key is None else Place(self._hooks.shape_key(value), 0)
 
     def _run(self, values: list[Any], pad_to: int, inputs: Inputs | None) -> list[Any]:
@@ -144,14 +141,6 @@ class Runner:
         if not isinstance(made, Raised) and len(made) == len(rows):
             return made
         return [_result(lambda row: _only(hook([row])), row) for row in rows]
-
-
-def length_bucket(length: int) -> int:
-    """The smallest bucket that holds a row of this length."""
-    if length <= MIN_LENGTH_BUCKET:
-        return MIN_LENGTH_BUCKET
-    step = (1 << (length - 1).bit_length() - 1) // LENGTH_BUCKETS_PER_OCTAVE
-    return -(-length // step) * step
 
 
 def _result(call: Callable[[Any], Any], value: Any) -> Any:

@@ -26,9 +26,9 @@ from shunter.storage.outcome import Outcome
 from shunter.storage.payload import decode_rows
 from shunter.storage.results import Blob, load_block
 from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, refused, retried
-from shunter.workers.batcher import Batch, Row
+from shunter.workers.batch import Batch, Row
 from shunter.workers.isolation import Isolated, Verdict
-from shunter.workers.line import Line
+from shunter.workers.line import Late, Line
 from shunter.workers.messages import BatchDone, Begun, Finished, ToHub
 from shunter.workers.runner import Inputs, Runner
 
@@ -90,10 +90,14 @@ class Stages:
     def gather_batches(self) -> None:
         """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
         while (batch := self._line.next_batch()) is not None:
+            if isinstance(batch, Late):
+                for run in batch.runs:
+                    self._report(run, expired(run))
+                continue
             began = self._clock()
             runs = _runs(batch.rows)
             with self._hold("gather", runs if self._runner.gathers else ()):
-                inputs = self._runner.gather([row.value for row in batch.rows], pad_to=batch.rows[0].tokens)
+                inputs = self._runner.gather([row.value for row in batch.rows], pad_to=batch.pad_to)
             self._gathered.put(_Gathered(batch, runs, inputs, self._clock() - began))
         self._gathered.put(None)
 
@@ -147,7 +151,7 @@ class Stages:
             if isinstance(place, Verdict):
                 failed.append((run, index, place))
             else:
-                rows.append(Row(run, index, value, now, place.key, place.tokens))
+                rows.append(Row(run, index, value, now, place.key, place.length))
         self._line.add(rows)
         if failed:
             self._results.put(failed)
@@ -155,7 +159,7 @@ class Stages:
     def _still_wanted(self, gathered: _Gathered) -> Sequence[Row[JobRun]]:
         now = self._clock()
         for run in gathered.runs:
-            if run.expired(now):
+            if run.expired(now, least_s=gathered.batch.least_s):
                 self._report(run, expired(run))
         rows = gathered.batch.rows
         if any(run.ended for run in gathered.runs):
@@ -171,13 +175,16 @@ class Stages:
         with self._hold("forward", runs):
             isolated = self._runner.forward(
                 [row.value for row in rows],
-                pad_to=rows[0].tokens,
+                pad_to=gathered.batch.pad_to,
                 inputs=gathered.inputs if whole else None,
                 announce=lambda part: self._begin_part(rows, part),
             )
         if isolated.ceiling is not None:
             self._line.lower_ceiling(gathered.batch, isolated.ceiling)
-        return _Ran(gathered, rows, runs, isolated, self._clock() - began)
+        forward_s = self._clock() - began
+        if whole and isolated.forwards == 1:
+            self._line.measured(gathered.batch, forward_s)
+        return _Ran(gathered, rows, runs, isolated, forward_s)
 
     def _begin_part(self, rows: Sequence[Row[JobRun]], part: Sequence[int]) -> None:
         """Name the suspects anew when only a part of a batch is run."""

@@ -9,17 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shunter.storage.job import Claim, Priority
-from shunter.workers.batcher import (
-    DEADLINE_MARGIN_S,
-    FULL_LEAD_S,
-    HEAD_START_S,
-    LULL_S,
-    Batch,
-    Batcher,
-    CloseReason,
-    Row,
-    Ticket,
-)
+from shunter.storage.model_config import Batching
+from shunter.workers.batch import Batch, CloseReason, Row, Ticket
+from shunter.workers.batcher import DEADLINE_MARGIN_S, FULL_LEAD_S, LULL_S, Batcher
+from shunter.workers.shares import SHARE
 
 
 def ticket(
@@ -57,14 +50,14 @@ def take_all(batcher: Batcher[Ticket], now: float = 0.0) -> list[Batch[Ticket]]:
 
 
 def test_an_idle_model_takes_what_is_there() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=8)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8))
     fill(batcher, ticket(), 3)
     batch = take(batcher, 1.5)
     assert (len(batch.rows), batch.reason, batch.wait_s) == (3, CloseReason.IDLE, 1.5)
 
 
 def test_while_the_model_is_busy_the_next_batch_fills() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=8)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8))
     fill(batcher, ticket(1), 7)
     assert batcher.next_batch(0.0, idle=False) is None
     fill(batcher, ticket(2), 1)
@@ -73,7 +66,7 @@ def test_while_the_model_is_busy_the_next_batch_fills() -> None:
 
 
 def test_rows_of_many_jobs_share_a_batch_and_a_large_job_is_sliced() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=4))
     fill(batcher, ticket(1), 6)
     fill(batcher, ticket(2), 2)
     first, second = take_all(batcher)
@@ -82,7 +75,7 @@ def test_rows_of_many_jobs_share_a_batch_and_a_large_job_is_sliced() -> None:
 
 
 def test_interleaved_shapes_give_full_batches_of_each() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=4))
     of = ticket()
     batcher.add(Row(of, index, index, 0.0, "AB"[index % 2]) for index in range(8))
     batches = take_all(batcher)
@@ -93,14 +86,14 @@ def test_interleaved_shapes_give_full_batches_of_each() -> None:
 
 
 def test_tokens_bound_a_batch_and_a_row_that_is_too_long_goes_by_itself() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=100, max_tokens=64)
-    fill(batcher, ticket(1), 5, key=16, tokens=16)
-    fill(batcher, ticket(2), 2, key=512, tokens=512)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=100, max_tokens=64))
+    fill(batcher, ticket(1), 5, tokens=16)
+    fill(batcher, ticket(2), 2, tokens=512)
     assert sorted(len(batch.rows) for batch in take_all(batcher)) == [1, 1, 1, 4]
 
 
 def test_max_wait_holds_a_partial_batch_and_then_closes_it() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=8, max_wait_s=0.5)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8, max_wait_s=0.5))
     fill(batcher, ticket(), 1, now=10.0)
     assert batcher.next_batch(10.4, idle=True) is None
     assert batcher.next_deadline(10.4) == 10.5
@@ -108,7 +101,7 @@ def test_max_wait_holds_a_partial_batch_and_then_closes_it() -> None:
 
 
 def test_a_deadline_ends_the_wait() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=8, max_wait_s=60.0)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8, max_wait_s=60.0))
     fill(batcher, ticket(1), 1)
     fill(batcher, ticket(2, deadline=3.0), 1)
     moment = batcher.next_deadline(0.0)
@@ -118,7 +111,7 @@ def test_a_deadline_ends_the_wait() -> None:
 
 
 def test_a_lull_is_waited_for_only_while_more_is_coming() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=8)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8))
     fill(batcher, ticket(), 1)
     assert batcher.next_batch(0.0, idle=True, more_coming=True) is None
     assert batcher.next_deadline(0.0) == LULL_S
@@ -126,7 +119,7 @@ def test_a_lull_is_waited_for_only_while_more_is_coming() -> None:
 
 
 def test_better_classes_go_first_and_bulk_fills_the_room_they_leave() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=4))
     fill(batcher, ticket(1, Priority.BULK), 5)
     fill(batcher, ticket(2, Priority.STANDARD), 1)
     fill(batcher, ticket(3, Priority.INTERACTIVE), 2)
@@ -134,23 +127,19 @@ def test_better_classes_go_first_and_bulk_fills_the_room_they_leave() -> None:
 
 
 def test_bulk_is_never_starved_by_a_stream_of_interactive_rows() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=2)
-    fill(batcher, ticket(1, Priority.BULK), 1, now=0.0)
-    served_at = None
-    for second in range(30):
-        fill(batcher, ticket(2, Priority.INTERACTIVE), 4, now=float(second))
-        for _ in range(2):
-            if any(row.ticket.priority is Priority.BULK for row in take(batcher, float(second)).rows):
-                served_at = second
-                break
-        if served_at is not None:
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=2))
+    fill(batcher, ticket(1, Priority.BULK), 1)
+    urgent = 0
+    while True:
+        fill(batcher, ticket(2, Priority.INTERACTIVE), 4)
+        if Priority.BULK in {row.ticket.priority for row in take(batcher).rows}:
             break
-    assert served_at is not None
-    assert served_at <= HEAD_START_S[Priority.BULK] + 1
+        urgent += 1
+    assert urgent == 1 / SHARE
 
 
 def test_a_full_lane_does_not_starve_an_urgent_partial_one() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=4))
     fill(batcher, ticket(1, Priority.BULK), 4, key="full")
     fill(batcher, ticket(2, Priority.INTERACTIVE), 1, key="urgent")
     assert batcher.next_batch(0.0, idle=False) is None
@@ -158,14 +147,14 @@ def test_a_full_lane_does_not_starve_an_urgent_partial_one() -> None:
 
 
 def test_a_full_lane_goes_before_a_partial_one_that_is_hardly_older() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=4))
     fill(batcher, ticket(1), 1, key="partial")
     fill(batcher, ticket(2), 4, key="full", now=FULL_LEAD_S / 2)
     assert take(batcher, 1.0).key == "full"
 
 
 def test_a_job_that_runs_alone_waits_for_an_idle_model_and_shares_no_batch() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=4))
     fill(batcher, ticket(1, alone=True), 3)
     fill(batcher, ticket(2), 1)
     assert batcher.next_batch(0.0, idle=False) is None
@@ -175,7 +164,7 @@ def test_a_job_that_runs_alone_waits_for_an_idle_model_and_shares_no_batch() -> 
 
 
 def test_removed_jobs_leave_nothing_behind() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=4)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=4))
     gone = ticket(1)
     fill(batcher, gone, 3, key="A")
     fill(batcher, gone, 3, key="B")
@@ -185,14 +174,14 @@ def test_removed_jobs_leave_nothing_behind() -> None:
 
 
 def test_draining_closes_every_batch_at_once() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=8, max_wait_s=60.0)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8, max_wait_s=60.0))
     fill(batcher, ticket(), 1)
     batcher.drain()
     assert take(batcher).reason is CloseReason.DRAIN
 
 
 def test_a_lowered_ceiling_holds_for_its_key_only() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=8)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8))
     batcher.lower_ceiling("A", 2)
     batcher.lower_ceiling("A", 4)
     fill(batcher, ticket(1), 8, key="A")
@@ -201,7 +190,7 @@ def test_a_lowered_ceiling_holds_for_its_key_only() -> None:
 
 
 def test_nothing_to_do_is_no_batch_and_no_moment() -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=8)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8))
     assert batcher.next_batch(0.0, idle=True) is None
     assert batcher.next_deadline(0.0) is None
 
@@ -223,7 +212,7 @@ arrivals = st.lists(
 def test_every_row_comes_out_once_in_order_and_no_batch_is_too_large(
     max_wait_s: float, arrivals: list[tuple[int, str, int, float, bool]], max_rows: int
 ) -> None:
-    batcher: Batcher[Ticket] = Batcher(max_rows=max_rows, max_wait_s=max_wait_s)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=max_rows, max_wait_s=max_wait_s))
     jobs = {number: ticket(number, Priority(number % 3), alone=number == 4) for number in range(1, 5)}
     added: dict[tuple[int, str], list[int]] = defaultdict(list)
     batches = []

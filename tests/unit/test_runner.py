@@ -10,7 +10,7 @@ import torch
 from shunter.storage.errors import OutputMismatch, RowError
 from shunter.workers.isolation import Failure
 from shunter.workers.model import Model, hooks_of
-from shunter.workers.runner import Place, Runner, length_bucket
+from shunter.workers.runner import Place, Runner
 from shunter.workers.scatter import scatter
 
 
@@ -139,9 +139,9 @@ class Padded:
         return rows.sum(axis=1)
 
 
-def test_length_gives_the_lane_and_collate_pads_to_it() -> None:
+def test_rows_keep_their_length_and_collate_pads_to_what_it_is_told() -> None:
     runner = Runner(Padded())
-    assert runner.places([[1] * 17]) == [Place(20, 20)]
+    assert runner.places([[1] * 17]) == [Place(None, 17)]
     gathered = runner.gather([[1, 2], [3]], pad_to=16)
     assert gathered is not None
     assert gathered.value.shape == (2, 16)
@@ -165,13 +165,6 @@ def test_a_length_that_is_no_number_fails_its_row() -> None:
             return rows
 
     assert isinstance(Runner(Broken()).places(["long"])[0], Failure)
-
-
-def test_length_buckets_hold_their_rows_and_waste_at_most_a_quarter() -> None:
-    for length in range(1, 5000):
-        bucket = length_bucket(length)
-        assert length <= bucket
-        assert bucket <= max(16, length * 1.25)
 
 
 def test_forward_runs_in_inference_mode() -> None:

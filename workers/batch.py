@@ -1,0 +1,89 @@
+"""What goes into the batcher and what comes out: tickets, rows, batches, and why a batch was closed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from shunter.storage.job import Claim, Priority
+
+
+class CloseReason(StrEnum):
+    """Why a batch was closed."""
+
+    FULL = "full"
+    """It has as many rows as are best, by measurement, or as fit."""
+    TOKENS = "tokens"
+    """One row more would have passed `max_tokens`."""
+    PADDING = "padding"
+    """Enough rows waited, but unlike ones: padding them would have cost more than it saved."""
+    WAIT = "wait"
+    """The oldest row had waited `max_wait_s`."""
+    DEADLINE = "deadline"
+    """A fuller batch would have come too late for a deadline in it."""
+    IDLE = "idle"
+    """The model had nothing to do."""
+    DRAIN = "drain"
+    """The engine ends."""
+    ALONE = "alone"
+    """A job that shares no batch."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """What the rows of one claimed job share; `deadline` is a moment of the batcher's clock."""
+
+    claim: Claim
+    priority: Priority
+    deadline: float | None = None
+    alone: bool = False
+
+
+TicketT = TypeVar("TicketT", bound=Ticket)
+
+
+class Row(NamedTuple, Generic[TicketT]):
+    """One preprocessed row in line; rows of equal `key` may share a batch.
+
+    `tokens` is its real length; 0 if the model counts none.
+    """
+
+    ticket: TicketT
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks a row for
+    value: Any
+    added_at: float
+    key: Hashable = None
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(Generic[TicketT]):
+    """Rows that go through the model in one call, and how they came together.
+
+    `bucket` names its kind, for costs and memory ceilings: short, and the same in every process. `pad_to`
+    is the length to pad to (0: no lengths), `wait_s` how long the oldest row was in line, `limit` how many
+    rows would have been full, `least_s` what the call surely takes (0: not known yet).
+    """
+
+    rows: Sequence[Row[TicketT]]
+    reason: CloseReason
+    key: Hashable
+    bucket: str
+    pad_to: int
+    tokens: int
+    padded_tokens: int
+    wait_s: float
+    limit: int
+    least_s: float
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may run beside it."""
+        return self.reason is CloseReason.ALONE
+
+    @property
+    def work(self) -> int:
+        """What the model pays for: tokens, padding included, or rows where none are counted."""
+        return self.padded_tokens or len(self.rows)

@@ -1,0 +1,99 @@
+"""How large a batch should be, and how long it takes, by bucket; pure, without a clock.
+
+Work is what the model pays for: rows, or tokens with their padding. Each bucket has a fit of its latency and
+a search for its size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from shunter.workers.latency_fit import Fit
+from shunter.workers.size_search import Search
+
+START_ROWS = 8
+"""The first size that is tried."""
+
+HANDLING_S = 0.0003
+"""What a batch costs the engine besides the forward: locks, announcements, threads that take turns."""
+
+USUAL_WEIGHT = 0.2
+"""Weight of the latest batch in what batches usually take."""
+
+
+class Sizing:
+    """Costs by bucket. A bucket of lengths that has seen little borrows from the nearest that is settled."""
+
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        self._searches: dict[str, Search] = {}
+        self._fits: dict[str, Fit] = {}
+        self._lengths: dict[str, int] = {}
+        self._all = Fit()
+        self._usual_s = 0.0
+
+    def rows(self, bucket: str, length: int = 0) -> int:
+        """How many rows a batch should have; `length` is what they are padded to, 0 without lengths."""
+        return self._search(bucket, length).rows()
+
+    def add(self, bucket: str, *, rows: int, length: int, work: float, seconds: float) -> None:
+        """Learn from a batch that went through the model whole and undisturbed."""
+        if seconds <= 0 or work <= 0:
+            return
+        self._fits.setdefault(bucket, Fit()).add(work, seconds)
+        self._all.add(work, seconds)
+        self._usual_s += (seconds - self._usual_s) * (USUAL_WEIGHT if self._usual_s else 1.0)
+        self._search(bucket, length).add(rows, (seconds + HANDLING_S) / work)
+
+    def seconds(self, bucket: str, work: float) -> float:
+        """How long a batch takes; of a bucket hardly seen, as all buckets together do; 0 if nobody knows."""
+        fit = self._fits.get(bucket)
+        fit = fit if fit is not None and fit.known else self._all
+        return fit.seconds(work) if fit.known else 0.0
+
+    def least_seconds(self) -> float:
+        """What a batch of the least work takes; 0 if nobody knows."""
+        return self._all.seconds(1) if self._all.known else 0.0
+
+    def overhead_work(self) -> float:
+        """What a batch costs besides its work, as so much work; 0 while nobody knows."""
+        overhead, slope = self._all.line() if self._all.known else (0.0, 0.0)
+        return (overhead + HANDLING_S) / slope if slope else 0.0
+
+    def usual_seconds(self) -> float:
+        """What batches took lately, of whatever size."""
+        return self._usual_s
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form, by bucket: the fit, the size chosen, and what other sizes cost beside it."""
+        return {
+            bucket: {
+                **self._fits[bucket].document(),
+                "rows": search.base,
+                "settled": search.settled,
+                "relative_cost": {
+                    str(rows): round(ratio, 3) for rows, ratio in sorted(search.ratios().items())
+                },
+            }
+            for bucket, search in sorted(self._searches.items())
+            if bucket in self._fits
+        }
+
+    def _search(self, bucket: str, length: int) -> Search:
+        search = self._searches.get(bucket)
+        if search is None:
+            search = self._searches[bucket] = self._new_search(length)
+            self._lengths[bucket] = length
+        return search
+
+    def _new_search(self, length: int) -> Search:
+        known = [
+            (abs(math.log(other / length)), other, self._searches[name].base)
+            for name, other in self._lengths.items()
+            if length and other and self._searches[name].settled
+        ]
+        if not known:
+            return Search(self._max_rows, start=START_ROWS)
+        _, other, base = min(known)
+        return Search(self._max_rows, start=round(base * other / length), settled=True)
