@@ -101,7 +101,9 @@ class Adopter:
             rows=len(submission.rows),
             # The sender chose the id: another body under it must not overwrite the first one's object.
             blob=store_block(
-                self._store, block, key=f"{input_key(submission.id)}-{sha256(block).hexdigest()[:16]}"
+                self._store,
+                block,
+                key=lambda: f"{input_key(submission.id)}-{sha256(block).hexdigest()[:16]}",
             ),
             served=(model.name, model.version) in served,
         )

@@ -11,7 +11,7 @@ from shunter.storage.object_store import open_object_store
 from shunter.storage.outcome import RowFailure
 from shunter.storage.payload import decode_rows, encode_rows
 from shunter.storage.results import input_key, load_block
-from shunter.workers.messages import BatchDone, Begun, Finished, Loaded, LoadFailed, Run
+from shunter.workers.messages import BatchDone, Begun, Loaded, LoadFailed, Run
 from tests.engine_process import (
     DOUBLE,
     GATED,
@@ -209,9 +209,7 @@ def test_a_job_whose_deadline_passed_before_its_first_forward_expires(tmp_path: 
         engine.send(Run(waiting))
         assert not engine.connection.poll(0.1)
         (tmp_path / "tiny" / "1" / "gate").touch()
-        outcomes = {
-            outcome.id: outcome.state for outcome in (engine.wait_for(Finished).outcome for _ in range(2))
-        }
+        outcomes = {outcome.id: outcome.state for outcome in engine.outcomes(2)}
         assert outcomes[waiting.id] is JobState.EXPIRED
         assert all(claim_of(waiting) not in begun.claims for begun in engine.begun)
 
@@ -252,5 +250,5 @@ def test_interactive_jobs_overtake_bulk_ones(tmp_path: Path) -> None:
         # A job that fails at once tells that both are in line.
         engine.run(job_of([1, 2], block=b"damaged"))
         (tmp_path / "tiny" / "1" / "gate").touch()
-        order = [engine.wait_for(Finished).outcome.id for _ in range(3)]
+        order = [outcome.id for outcome in engine.outcomes(3)]
         assert order.index(urgent.id) < order.index(bulk.id)
