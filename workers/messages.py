@@ -15,13 +15,13 @@ gathered and said together; what an engine says leaves it at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.outcome import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Run this job; `alone` keeps it out of batches with other jobs, one batch at a time."""
 
     job: ClaimedJob
