@@ -102,7 +102,7 @@ class Submitter:
     def _new_job(
         self, id: UUID, model: RegisteredModel, *, rows: int, block: bytes, options: Options
     ) -> NewJob:
-        blob = store_block(self._store, block, key=input_key(id))
+        blob = store_block(self._store, block, key=lambda: input_key(id))
         return NewJob(
             id=id,
             tenant=options.tenant,

@@ -21,44 +21,49 @@ NULL = struct.pack("!i", -1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+_int2 = struct.Struct("!ih").pack
+_int4 = struct.Struct("!ii").pack
+_int8 = struct.Struct("!iq").pack
 _length = struct.Struct("!i").pack
+_UUID_LENGTH = _length(16)
 
 Encoder = Callable[[Any], bytes]
+"""A field of one type with its length before it."""
 
 
 def smallint(value: int) -> bytes:
     """An int2."""
-    return struct.pack("!h", value)
+    return _int2(2, value)
 
 
 def integer(value: int) -> bytes:
     """An int4."""
-    return struct.pack("!i", value)
+    return _int4(4, value)
 
 
 def text(value: str) -> bytes:
     """A text, or an enum's label."""
-    return value.encode()
+    return bytea(value.encode())
 
 
 def bytea(value: bytes) -> bytes:
     """A bytea."""
-    return value
+    return _length(len(value)) + value
 
 
 def uuid(value: UUID) -> bytes:
     """A uuid."""
-    return value.bytes
+    return _UUID_LENGTH + value.bytes
 
 
 def jsonb(value: Any) -> bytes:
     """A jsonb, version 1."""
-    return b"\x01" + orjson.dumps(value)
+    return bytea(b"\x01" + orjson.dumps(value))
 
 
 def timestamptz(value: datetime) -> bytes:
     """A timestamptz: microseconds since 2000."""
-    return struct.pack("!q", (value - _EPOCH) // _MICROSECOND)
+    return _int8(8, (value - _EPOCH) // _MICROSECOND)
 
 
 def encode(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> BytesIO:
@@ -67,11 +72,8 @@ def encode(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> BytesI
     parts = [HEADER]
     for row in rows:
         parts.append(fields)
-        for value, encoder in zip(row, encoders, strict=True):
-            if value is None:
-                parts.append(NULL)
-            else:
-                data = encoder(value)
-                parts += (_length(len(data)), data)
+        parts += [
+            NULL if value is None else encoder(value) for value, encoder in zip(row, encoders, strict=True)
+        ]
     parts.append(TRAILER)
     return BytesIO(b"".join(parts))

@@ -10,15 +10,15 @@ Wire: kombu's Redis message, a JSON object whose `body` is base64 of Celery's pr
 
 from __future__ import annotations
 
-import base64
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
+import pybase64
 
 from shunter.storage.errors import EnvelopeError
 from shunter.storage.job import Priority
@@ -66,8 +66,7 @@ def priority_of(key: str) -> Priority:
     return next((priority for priority, ours in STEPS.items() if str(ours) == step), Priority.BULK)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(NamedTuple):
     """Some jobs of one model version and priority that are due, `enqueued_at` seconds of Postgres time."""
 
     id: UUID
@@ -150,7 +149,7 @@ def encode(envelope: Envelope) -> bytes:
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return orjson.dumps(
         {
-            "body": base64.b64encode(orjson.dumps([[], kwargs, embed])).decode(),
+            "body": pybase64.b64encode(orjson.dumps([[], kwargs, embed])).decode(),
             "content-encoding": "utf-8",
             "content-type": "application/json",
             "headers": {
@@ -191,8 +190,7 @@ def by_list(envelopes: Iterable[Envelope]) -> dict[str, list[bytes]]:
     return lists
 
 
-@dataclass(frozen=True, slots=True)
-class TaskMessage:
+class TaskMessage(NamedTuple):
     """A Celery protocol 2 message, taken apart: whoever sent it, and whatever it asks for."""
 
     headers: dict[str, Any]
@@ -220,7 +218,7 @@ def read_message(raw: bytes | str) -> TaskMessage:
             f"the content type is {message.get('content-type')!r}: only application/json is read"
         )
     try:
-        body = base64.b64decode(message.get("body") or "", validate=True)
+        body = pybase64.b64decode(message.get("body") or "", validate=True)
     except (TypeError, ValueError) as error:
         raise EnvelopeError(f"the body is not base64: {error}") from error
     parts = _json(body, "the body")

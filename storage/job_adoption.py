@@ -3,46 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg2
-from psycopg2.extras import Json
 
+from shunter.storage import arrays, copy
 from shunter.storage.database import Database, fetch_all
 from shunter.storage.errors import InvalidInput
-from shunter.storage.job import ClaimedJob, JobState, Priority
+from shunter.storage.job import ClaimedJob, JobState
 from shunter.storage.results import Blob
 from shunter.storage.submission import Submission
 
-# A job that is not due yet, that is too late already, or whose version this worker does not serve,
-# begins queued like any other.
-INSERT = f"""
-INSERT INTO jobs (id, model, version, priority, rows, input, input_key, metadata, not_before, deadline_at,
-    state, worker, epoch, started_at, envelope)
-SELECT id, model, version, priority, rows, input, input_key, metadata::jsonb, not_before, deadline_at,
-    CASE WHEN due THEN '{JobState.RUNNING}' ELSE '{JobState.QUEUED}' END::job_state,
-    CASE WHEN due THEN %(worker)s END, due::int, CASE WHEN due THEN now() END, CASE WHEN due THEN id END
-FROM unnest(%(ids)s::uuid[], %(models)s::text[], %(versions)s::int[], %(priorities)s::smallint[],
-        %(rows)s::int[], %(inputs)s::bytea[], %(input_keys)s::text[], %(metadata)s::text[],
-        %(not_before)s::timestamptz[], %(deadlines)s::timestamptz[], %(served)s::bool[])
-    AS sent (id, model, version, priority, rows, input, input_key, metadata, not_before, deadline_at, served),
-    LATERAL (SELECT served AND (not_before IS NULL OR not_before <= now())
-        AND (deadline_at IS NULL OR deadline_at > now()) AS due) AS decided
-ORDER BY id
-ON CONFLICT (id) DO NOTHING
-RETURNING id, state, epoch, extract(epoch FROM deadline_at - now())::float8 AS deadline_in_s
-"""
-
 KNOWN = """
-SELECT id, model, rows, sha256(input) AS digest, input_key FROM jobs WHERE id = ANY(%s::uuid[])
+SELECT now() AS now, id, model, rows, sha256(input) AS digest, input_key
+FROM (SELECT) AS one LEFT JOIN jobs ON id = ANY(%s::uuid[])
 """
 
+INSERT = """COPY jobs (id, model, version, priority, rows, input, input_key, metadata, not_before,
+    deadline_at, state, worker, epoch, started_at, envelope) FROM STDIN (FORMAT binary)"""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adoption:
+INSERT_ENCODERS: tuple[copy.Encoder, ...] = (
+    copy.uuid,
+    copy.text,
+    copy.integer,
+    copy.smallint,
+    copy.integer,
+    copy.bytea,
+    copy.text,
+    copy.jsonb,
+    copy.timestamptz,
+    copy.timestamptz,
+    copy.text,
+    copy.uuid,
+    copy.integer,
+    copy.timestamptz,
+    copy.uuid,
+)
+
+
+class Adoption(NamedTuple):
     """A checked submission with its version and its encoded rows."""
 
     submission: Submission
@@ -55,6 +58,12 @@ class Adoption:
     def id(self) -> UUID:
         """The job's id."""
         return self.submission.id
+
+    def runs(self, now: datetime) -> bool:
+        """Whether it begins as running; what is not due, too late or not served here begins queued."""
+        sent = self.submission
+        due = sent.not_before is None or sent.not_before <= now
+        return self.served and due and (sent.deadline is None or sent.deadline > now)
 
 
 class JobAdoption:
@@ -72,41 +81,51 @@ class JobAdoption:
         """
         by_id = {adoption.id: adoption for adoption in adoptions}
         assert len(by_id) == len(adoptions), "an id came twice; this is a bug"
-        try:
-            inserted, known = self._insert(by_id, worker)
-        except psycopg2.DataError as error:
-            raise InvalidInput(f"Postgres cannot hold this submission: {error}") from error
-        running = [row for row in inserted if row["state"] == JobState.RUNNING]
-        return [_claimed(by_id[row["id"]], row) for row in running], known
+        while True:
+            try:
+                return self._insert(by_id, worker)
+            except psycopg2.errors.UniqueViolation:
+                # Another worker has just inserted one of them: the next look finds it.
+                continue
+            except psycopg2.DataError as error:
+                raise InvalidInput(f"Postgres cannot hold this submission: {error}") from error
 
     def _insert(
         self, by_id: Mapping[UUID, Adoption], worker: UUID
-    ) -> tuple[list[dict[str, Any]], dict[UUID, bool]]:
+    ) -> tuple[list[ClaimedJob], dict[UUID, bool]]:
         with self._database.transaction() as cursor:
-            cursor.execute(INSERT, {**_columns(list(by_id.values())), "worker": worker})
-            inserted = fetch_all(cursor)
-            rest = list(by_id.keys() - {row["id"] for row in inserted})
-            if not rest:
-                return inserted, {}
-            cursor.execute(KNOWN, (rest,))
-            return inserted, {row["id"]: _same(by_id[row["id"]], row) for row in fetch_all(cursor)}
+            cursor.execute(KNOWN, (arrays.uuids(by_id),))
+            found = fetch_all(cursor)
+            now = found[0]["now"]
+            known = {row["id"]: _same(by_id[row["id"]], row) for row in found if row["id"] is not None}
+            # In id order, so that workers never wait for each other in a circle.
+            fresh = sorted((by_id[id] for id in by_id.keys() - known.keys()), key=_id)
+            if fresh:
+                rows = (_row(adoption, worker, now) for adoption in fresh)
+                cursor.copy_expert(INSERT, copy.encode(rows, INSERT_ENCODERS))
+        return [_claimed(adoption, now) for adoption in fresh if adoption.runs(now)], known
 
 
-def _columns(adoptions: Sequence[Adoption]) -> dict[str, Any]:
-    sent = [adoption.submission for adoption in adoptions]
-    return {
-        "ids": [submission.id for submission in sent],
-        "models": [submission.model for submission in sent],
-        "versions": [adoption.version for adoption in adoptions],
-        "priorities": [int(submission.priority) for submission in sent],
-        "rows": [adoption.rows for adoption in adoptions],
-        "inputs": [None if a.blob.inline is None else psycopg2.Binary(a.blob.inline) for a in adoptions],
-        "input_keys": [adoption.blob.key for adoption in adoptions],
-        "metadata": [None if s.metadata is None else Json(s.metadata).dumps(s.metadata) for s in sent],
-        "not_before": [submission.not_before for submission in sent],
-        "deadlines": [submission.deadline for submission in sent],
-        "served": [adoption.served for adoption in adoptions],
-    }
+_id = attrgetter("id.int")
+
+
+def _row(adoption: Adoption, worker: UUID, now: datetime) -> tuple[Any, ...]:
+    sent = adoption.submission
+    job = (
+        sent.id,
+        sent.model,
+        adoption.version,
+        sent.priority,
+        adoption.rows,
+        adoption.blob.inline,
+        adoption.blob.key,
+        sent.metadata,
+        sent.not_before,
+        sent.deadline,
+    )
+    if adoption.runs(now):
+        return (*job, JobState.RUNNING, worker, 1, now, sent.id)
+    return (*job, JobState.QUEUED, None, 0, None, None)
 
 
 def _same(adoption: Adoption, row: dict[str, Any]) -> bool:
@@ -117,18 +136,18 @@ def _same(adoption: Adoption, row: dict[str, Any]) -> bool:
     return bytes(row["digest"] or b"") == sha256(adoption.blob.inline).digest()
 
 
-def _claimed(adoption: Adoption, row: dict[str, Any]) -> ClaimedJob:
-    submission = adoption.submission
+def _claimed(adoption: Adoption, now: datetime) -> ClaimedJob:
+    sent = adoption.submission
     return ClaimedJob(
-        id=submission.id,
-        epoch=row["epoch"],
-        model=submission.model,
+        id=sent.id,
+        epoch=1,
+        model=sent.model,
         version=adoption.version,
         rows=adoption.rows,
-        priority=Priority(submission.priority),
+        priority=sent.priority,
         attempts=0,
         deaths=0,
-        deadline_in_s=row["deadline_in_s"],
+        deadline_in_s=None if sent.deadline is None else (sent.deadline - now).total_seconds(),
         queued_s=0.0,
         input=adoption.blob.inline,
         input_key=adoption.blob.key,

@@ -8,9 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-import psycopg2
 
-from shunter.storage import copy
+from shunter.storage import arrays, copy
 from shunter.storage.database import Cursor, Database, fetch_all
 from shunter.storage.errors import AlreadyFinished, IdempotencyConflict, UnknownJob
 from shunter.storage.job import (
@@ -182,8 +181,8 @@ class JobRepository:
         if not hints or not served:
             return []
         parameters = {
-            "ids": sorted(hints),
-            "envelopes": [hints[id] for id in sorted(hints)],
+            "ids": arrays.uuids(hints),
+            "envelopes": arrays.uuids(hints.values()),
             "worker": worker,
             "served": tuple(served),
         }
@@ -210,7 +209,7 @@ class JobRepository:
         if not claims:
             return {}
         parameters = {
-            "ids": [claim.id for claim in claims],
+            "ids": arrays.uuids(claim.id for claim in claims),
             "claims": tuple((claim.id, claim.epoch) for claim in claims),
             "worker": worker,
         }
@@ -242,7 +241,7 @@ class JobRepository:
         with self._database.transaction() as cursor:
             cursor.execute(
                 f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ANY(%s::uuid[]) AND tenant = %s",
-                (list(ids), tenant),
+                (arrays.uuids(ids), tenant),
             )
             return {row["id"]: _job(row) for row in fetch_all(cursor)}
 
@@ -252,7 +251,8 @@ class JobRepository:
             return {}
         with self._database.transaction() as cursor:
             cursor.execute(
-                "SELECT id, state FROM jobs WHERE id = ANY(%s::uuid[]) AND tenant = %s", (list(ids), tenant)
+                "SELECT id, state FROM jobs WHERE id = ANY(%s::uuid[]) AND tenant = %s",
+                (arrays.uuids(ids), tenant),
             )
             return {id: JobState(state) for id, state in cursor.fetchall()}
 
@@ -287,7 +287,7 @@ class JobRepository:
             cursor.execute(
                 """SELECT id, state, rows, output, output_key, row_errors, error
                 FROM jobs WHERE id = ANY(%s::uuid[]) AND tenant = %s""",
-                (list(ids), tenant),
+                (arrays.uuids(ids), tenant),
             )
             return {row["id"]: _stored_result(row) for row in fetch_all(cursor)}
 
@@ -323,24 +323,23 @@ def _insert(cursor: Cursor, jobs: Sequence[NewJob]) -> datetime:
     return now
 
 
-def _settle_columns(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
-    blobs = [outcome.output for outcome in ordered]
+def _settle_columns(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    blobs = [outcome.output for outcome in outcomes]
     return {
-        "ids": [outcome.id for outcome in ordered],
-        "epochs": [outcome.epoch for outcome in ordered],
-        "states": [outcome.state.value for outcome in ordered],
-        "succeeded": [outcome.rows_succeeded for outcome in ordered],
-        "failed": [outcome.rows_failed for outcome in ordered],
-        "attempts": [int(outcome.counts_attempt) for outcome in ordered],
-        "retry_in": [outcome.retry_in_s for outcome in ordered],
-        "forward_age": [outcome.forward_age_s for outcome in ordered],
-        "outputs": [
-            psycopg2.Binary(blob.inline) if blob and blob.inline is not None else None for blob in blobs
-        ],
-        "output_keys": [blob.key if blob else None for blob in blobs],
-        "row_errors": [_json([failure.document() for failure in o.failures] or None) for o in ordered],
-        "errors": [_json(error_document(outcome.error)) for outcome in ordered],
+        "ids": arrays.uuids(outcome.id for outcome in outcomes),
+        "epochs": arrays.numbers(outcome.epoch for outcome in outcomes),
+        "states": arrays.labels(outcome.state for outcome in outcomes),
+        "succeeded": arrays.numbers(outcome.rows_succeeded for outcome in outcomes),
+        "failed": arrays.numbers(outcome.rows_failed for outcome in outcomes),
+        "attempts": arrays.numbers(int(outcome.counts_attempt) for outcome in outcomes),
+        "retry_in": arrays.numbers(outcome.retry_in_s for outcome in outcomes),
+        "forward_age": arrays.numbers(outcome.forward_age_s for outcome in outcomes),
+        "outputs": arrays.byteas(None if blob is None else blob.inline for blob in blobs),
+        "output_keys": arrays.texts(None if blob is None else blob.key for blob in blobs),
+        "row_errors": arrays.texts(
+            _json([failure.document() for failure in outcome.failures] or None) for outcome in outcomes
+        ),
+        "errors": arrays.texts(_json(error_document(outcome.error)) for outcome in outcomes),
     }
 
 

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -199,14 +199,14 @@ class KnownModels:
     def __init__(self, registry: ModelRegistry, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = registry
         self._clock = clock
-        self._models: Sequence[RegisteredModel] = ()
+        self._models: Mapping[tuple[str, int | None], RegisteredModel] = {}
         self._read_at = float("-inf")
 
     def get(self, name: str, version: int | None = None) -> RegisteredModel:
         """One version, the highest if none is named; raises UnknownModel."""
         if self._clock() - self._read_at > FRESH_S:
             self._read()
-        found = self._find(name, version)
+        found = self._models.get((name, version))
         if found is None:
             # It may be new; otherwise the registry's refusal says what there is.
             return self._registry.get(name, version)
@@ -214,11 +214,10 @@ class KnownModels:
 
     def _read(self) -> None:
         read_at = self._clock()
-        self._models, self._read_at = self._registry.list(), read_at
-
-    def _find(self, name: str, version: int | None) -> RegisteredModel | None:
-        found = [model for model in self._models if model.name == name and version in (None, model.version)]
-        return found[-1] if found else None
+        models = self._registry.list()
+        highest = {(model.name, None): model for model in models}
+        self._models = highest | {(model.name, model.version): model for model in models}
+        self._read_at = read_at
 
 
 def _known(cursor: Cursor) -> list[RegisteredModel]:

@@ -7,9 +7,8 @@ do for a Celery task (callbacks, chains, groups, other serializers) is refused, 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from shunter.storage.envelope import Envelope, TaskMessage, priority_of, queue_name, queue_of
@@ -29,8 +28,7 @@ EPOCH_YEAR, LAST_YEAR = 1969, 9000
 """An eta or expiry beyond these is a mistake, and Python could not read it again in every time zone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(NamedTuple):
     """Rows that a plain Celery producer wants run as one job."""
 
     id: UUID

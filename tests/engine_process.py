@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import textwrap
-import uuid
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -137,7 +136,7 @@ class EngineProcess:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         theirs.close()
-        self.connection: Connection[ToEngine, ToHub] = Connection(ours.detach())
+        self.connection: Connection[list[ToEngine], ToHub] = Connection(ours.detach())
         self.heard: list[ToHub] = []
 
     def __enter__(self) -> EngineProcess:
@@ -151,9 +150,9 @@ class EngineProcess:
         if not self.connection.closed:
             self.connection.close()
 
-    def send(self, message: ToEngine) -> None:
-        """Say something."""
-        self.connection.send(message)
+    def send(self, *messages: ToEngine) -> None:
+        """Say some things together."""
+        self.connection.send(list(messages))
 
     def receive(self) -> ToHub:
         """The next message, whatever it is."""
@@ -177,12 +176,16 @@ class EngineProcess:
         """The outcomes of some jobs, in the order of the jobs."""
         for job in jobs:
             self.send(Run(job, alone=alone))
-        outcomes: dict[uuid.UUID, Outcome] = {}
-        while len(outcomes) < len(jobs):
-            outcome = self.wait_for(Finished).outcome
-            assert outcome.id not in outcomes, "an outcome came twice"
-            outcomes[outcome.id] = outcome
+        outcomes = {outcome.id: outcome for outcome in self.outcomes(len(jobs))}
         return [outcomes[job.id] for job in jobs]
+
+    def outcomes(self, count: int) -> list[Outcome]:
+        """The next outcomes, in the order in which they come."""
+        found: list[Outcome] = []
+        while len(found) < count:
+            found += self.wait_for(Finished).outcomes
+        assert len({outcome.id for outcome in found}) == count, "an outcome came twice, or one too many"
+        return found
 
     def run_rows(self, rows: Sequence[Any]) -> Outcome:
         """The outcome of one job."""

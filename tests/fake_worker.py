@@ -125,7 +125,7 @@ class FakeWorker:
             epoch=job.epoch,
             move=Move.FAIL if failed else Move.SUCCEED,
             state=JobState.FAILED if failed else JobState.SUCCEEDED,
-            output=None if failed else store_block(self._store, encode_rows(outputs), key=key),
+            output=None if failed else store_block(self._store, encode_rows(outputs), key=lambda: key),
             rows_succeeded=len(rows) - len(failures),
             rows_failed=len(failures),
             failures=tuple(failures),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -101,7 +100,9 @@ class Adopter:
             rows=len(submission.rows),
             # The sender chose the id: another body under it must not overwrite the first one's object.
             blob=store_block(
-                self._store, block, key=f"{input_key(submission.id)}-{sha256(block).hexdigest()[:16]}"
+                self._store,
+                block,
+                key=lambda: f"{input_key(submission.id)}-{sha256(block).hexdigest()[:16]}",
             ),
             served=(model.name, model.version) in served,
         )
@@ -109,14 +110,13 @@ class Adopter:
 
 def rounds(submissions: Iterable[Submission]) -> list[list[Submission]]:
     """The submissions in rounds in which no id comes twice: the later ones meet the first one's job."""
-    result: list[list[Submission]] = []
-    seen: Counter[UUID] = Counter()
+    result: list[dict[UUID, Submission]] = []
     for submission in submissions:
-        if seen[submission.id] == len(result):
-            result.append([])
-        result[seen[submission.id]].append(submission)
-        seen[submission.id] += 1
-    return result
+        round_ = next((round_ for round_ in result if submission.id not in round_), None)
+        if round_ is None:
+            result.append(round_ := {})
+        round_[submission.id] = submission
+    return [list(round_.values()) for round_ in result]
 
 
 def _sort(adoptions: Sequence[Adoption], jobs: Sequence[ClaimedJob], known: Mapping[UUID, bool]) -> Adopted:

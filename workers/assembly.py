@@ -57,7 +57,7 @@ def assemble(run: JobRun, store: ObjectStore, *, now: float) -> Outcome:
         block, failures = _encode(run.results)
         if len(failures) == len(run.results):
             return _all_failed(run, failures, now)
-        output = store_block(store, block, key=output_key(run.claim.id, run.claim.epoch))
+        output = store_block(store, block, key=lambda: output_key(*run.claim))
     except (ObjectStoreUnavailable, SettingsError) as error:
         return retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)
     except InvalidInput as error:

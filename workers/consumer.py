@@ -13,7 +13,7 @@ from celery.worker.consumer.tasks import Tasks
 
 from shunter.workers.envelope_log import TaskEvent
 from shunter.workers.hub import Hub
-from shunter.workers.remote_control import HandOver, Revoker, replace_commands
+from shunter.workers.remote_control import Revoker, replace_commands
 from shunter.workers.transport import inference_queues
 
 PUMP_S = 0.02
@@ -30,7 +30,6 @@ class CeleryWire:
         self._consumer: Any = None
         self._actions: deque[Callable[[], None]] = deque()
         self._queues: frozenset[str] = frozenset()
-        self._hand_over = HandOver()
 
     def bind(self, consumer: Any) -> None:
         """A connection has been made, the first or another."""
@@ -43,9 +42,14 @@ class CeleryWire:
         self._consumer = None
 
     def tell(self, events: Sequence[TaskEvent]) -> None:
-        """What became of envelopes, for `celery inspect`, and as task events if somebody listens."""
+        """What became of envelopes, as task events."""
         if events:
             self._run(lambda: self._tell(events))
+
+    def listens(self) -> bool:
+        """Whether anybody hears task events."""
+        consumer = self._consumer
+        return consumer is not None and _somebody_listens(consumer.event_dispatcher)
 
     def queues(self) -> frozenset[str]:
         """The inference queues that this worker serves now."""
@@ -69,7 +73,6 @@ class CeleryWire:
             consumer.hub.call_soon(self.pump)
 
     def _tell(self, events: Sequence[TaskEvent]) -> None:
-        self._hand_over.note(events, self._consumer.hostname)
         dispatcher = self._consumer.event_dispatcher
         if _somebody_listens(dispatcher):
             for event in events:

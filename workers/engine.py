@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -43,19 +44,19 @@ class HubPipe:
     """The engine's end of the pipe; without a hub at the other end the process ends."""
 
     def __init__(self, fd: int) -> None:
-        self._connection: Connection[ToHub, ToEngine] = Connection(fd)
+        self._connection: Connection[ToHub, list[ToEngine]] = Connection(fd)
         self._writing = threading.Lock()
 
     def send(self, message: ToHub) -> None:
         """Write a message; it has left the process when this returns. From any thread."""
         try:
             with self._writing:
-                self._connection.send(message)
+                self._connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
         except OSError:
             leave(EXIT_ORPHANED)
 
-    def receive(self) -> ToEngine:
-        """Wait for the next message."""
+    def receive(self) -> list[ToEngine]:
+        """Wait for the next messages; those that were said together come together."""
         try:
             return self._connection.recv()
         except (EOFError, OSError):
@@ -102,16 +103,17 @@ def _run(stages: Stages) -> None:
 
 def _listen(hub: HubPipe, line: Line, loaded: threading.Event) -> None:
     while True:
-        message = hub.receive()
-        if isinstance(message, Run):
-            line.accept(message)
-        elif isinstance(message, Drop):
-            line.drop(message.claim)
-        elif isinstance(message, Stop):
-            line.stop()
-            if not loaded.is_set():
-                hub.send(Stopped(line.returned))
-                leave(EXIT_STOPPED)
+        said = hub.receive()
+        # All at once, so that they are preprocessed together; what is dropped among them arrived before.
+        line.accept([message for message in said if isinstance(message, Run)])
+        for message in said:
+            if isinstance(message, Drop):
+                line.drop(message.claim)
+            elif isinstance(message, Stop):
+                line.stop()
+                if not loaded.is_set():
+                    hub.send(Stopped(line.returned))
+                    leave(EXIT_STOPPED)
 
 
 def _warm_up(runner: Runner, config: ModelConfig) -> None:

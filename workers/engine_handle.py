@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import socket
 import subprocess
 import threading
@@ -65,6 +66,7 @@ class EngineHandle:
     """Why we killed it, if we did."""
     started_at: float = field(default_factory=time.monotonic)
     _begun: dict[str, _Work] = field(default_factory=dict)
+    _unsaid: list[messages.ToEngine] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         ours, theirs = socket.socketpair()
@@ -80,7 +82,7 @@ class EngineHandle:
             self._process = subprocess.Popen(
                 arguments.command(), pass_fds=[arguments.fd], stdin=subprocess.DEVNULL
             )
-        self._connection: Connection[messages.ToEngine, messages.ToHub] = Connection(ours.detach())
+        self._connection: Connection[list[messages.ToEngine], messages.ToHub] = Connection(ours.detach())
         threading.Thread(target=self._read, name=f"engine-{self.name}", daemon=True).start()
 
     @property
@@ -99,11 +101,18 @@ class EngineHandle:
         return self._process.pid
 
     def send(self, message: messages.ToEngine) -> None:
-        """Say something; an engine that has gone does not hear it, and EngineGone tells."""
+        """Have something said with the next `flush`."""
+        self._unsaid.append(message)
+
+    def flush(self) -> None:
+        """Say it all at once; an engine that has gone does not hear it, and EngineGone tells."""
+        unsaid, self._unsaid = self._unsaid, []
+        if not unsaid:
+            return
         try:
-            self._connection.send(message)
+            self._connection.send_bytes(pickle.dumps(unsaid, pickle.HIGHEST_PROTOCOL))
         except OSError:
-            log.debug("engine %s has gone before it could be told %s", self.name, type(message).__name__)
+            log.debug("engine %s has gone before it could be told %d messages", self.name, len(unsaid))
 
     def kill(self, verdict: str) -> None:
         """End it at once; EngineGone follows."""

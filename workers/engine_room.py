@@ -78,6 +78,11 @@ class EngineRoom:
             self._engines[key] = EngineHandle(model, self._device, self._object_store, self._mailbox)
         self._engines[key].send(messages.Run(held.job, alone=held.deaths >= retry.ALONE_AFTER_DEATHS))
 
+    def flush(self) -> None:
+        """Tell the engines what there is to tell them."""
+        for engine in self._engines.values():
+            engine.flush()
+
     def drop(self, held: Held) -> None:
         """A job is no longer ours to run."""
         engine = self._engines.get(held.key)
@@ -95,8 +100,9 @@ class EngineRoom:
                 engine.verdict = engine.verdict or reason
             case messages.BatchDone():
                 self._stats[engine.key].add(message)
-            case messages.Finished(outcome):
-                self._finished(engine, outcome)
+            case messages.Finished(outcomes):
+                for outcome in outcomes:
+                    self._finished(engine, outcome)
             case _:
                 pass
 

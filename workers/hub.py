@@ -13,6 +13,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -32,7 +33,7 @@ from shunter.workers.adopter import Adopter
 from shunter.workers.claimer import Answering, Claimed, Claimer, ClaimFailed, Reconciled
 from shunter.workers.engine_handle import EngineGone, FromEngine
 from shunter.workers.engine_room import EngineRoom, returned
-from shunter.workers.envelope_log import EnvelopeLog
+from shunter.workers.envelope_log import EnvelopeLog, InHand
 from shunter.workers.fetcher import Fetcher
 from shunter.workers.heart import GivenUp, Heart, Pulse
 from shunter.workers.holdings import Held, Holdings, ModelKey, compare
@@ -106,7 +107,8 @@ class Hub:
             GivenUp: self._on_given_up,
             Drain: self._on_drain,
         }
-        self._log = EnvelopeLog()
+        self._log = EnvelopeLog(wire.listens)
+        self._unsettled: list[Settlement] = []
         self._holdings = Holdings()
         self._engines = EngineRoom(
             models=self._models,
@@ -131,6 +133,14 @@ class Hub:
     def queues(self) -> list[str]:
         """The Celery queues of the models it serves."""
         return sorted({queue_name(name) for name, _ in self._models})
+
+    def in_hand(self) -> list[InHand]:
+        """The envelopes in hand; from any thread."""
+        return self._log.in_hand()
+
+    def taken(self) -> Counter[str]:
+        """How many envelopes of each queue it has run; from any thread."""
+        return self._log.taken()
 
     def start(self) -> None:
         """Register the worker and begin; DatabaseUnavailable if Postgres does not answer."""
@@ -167,7 +177,15 @@ class Hub:
                 self._handle(self._mailbox.get(timeout=TICK_S))
                 for _ in range(MAILS_A_TICK):
                     self._handle(self._mailbox.get_nowait())
+            self._flush()
             self._tick(time.monotonic())
+
+    def _flush(self) -> None:
+        """Pass on what all those mails came to: what goes together costs each thread one awakening."""
+        self._engines.flush()
+        if self._unsettled:
+            unsettled, self._unsettled = self._unsettled, []
+            self._settler.settle(unsettled)
 
     def _handle(self, mail: Any) -> None:
         self._handlers[type(mail)](mail)
@@ -203,10 +221,11 @@ class Hub:
         self._intake.claim(mail)
         self._claimer.take(mail, worker=self._incarnation, served=list(self._models))
         now = time.time()
-        self._wire.tell([self._log.received(envelope, now) for envelope in mail.all_envelopes()])
+        self._wire.tell(self._log.received(mail, now))
 
     def _on_claimed(self, mail: Claimed) -> None:
         self._intake.claimed(mail.bunch)
+        self._log.arrived(mail.bunch.key)
         self._fetcher.ack(mail.bunch)
         ours = {job.id for job in mail.jobs}
         now = time.time()
@@ -228,7 +247,7 @@ class Hub:
         self._intake.claimed(mail.mail.bunch)
         self._fetcher.refuse(mail.mail.bunch)
         now = time.time()
-        self._wire.tell([self._log.gone_back(envelope, now) for envelope in mail.mail.all_envelopes()])
+        self._wire.tell(self._log.gone_back(mail.mail, now))
 
     def _on_answering(self, mail: Answering) -> None:
         self._postgres_answers = True
@@ -245,7 +264,7 @@ class Hub:
         for claim in difference.unknown:
             # The reply to our claim was lost: nobody else will run this job while we live.
             log.warning("job %s was claimed without our knowing and goes back", claim.id)
-            self._settler.settle(Settlement(returned(claim), self._incarnation))
+            self._unsettled.append(Settlement(returned(claim), self._incarnation))
 
     def _let_go(self, held: Held) -> None:
         self._engines.drop(held)
@@ -263,15 +282,15 @@ class Hub:
 
     def _settle(self, held: Held, outcome: Outcome) -> None:
         held.finished = True
-        self._settler.settle(Settlement(outcome, self._incarnation))
+        self._unsettled.append(Settlement(outcome, self._incarnation))
 
     def _on_settled(self, mail: Settled) -> None:
-        events = []
+        events, now = [], time.time()
         for settlement in mail.settlements:
             outcome = settlement.outcome
             if outcome.id not in mail.written:
                 log.info("job %s is no longer ours: its outcome was refused", outcome.id)
-            events += self._log.settled(outcome, time.time())
+            events += self._log.settled(outcome, now)
             if self._holdings.get(Claim(outcome.id, outcome.epoch)) is not None:
                 self._holdings.remove(outcome.id)
         self._wire.tell(events)

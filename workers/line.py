@@ -62,18 +62,20 @@ class Line:
         """The claims that a stop gave back before their rows reached the model."""
         return tuple(self._returned)
 
-    def accept(self, message: Run) -> None:
-        """A job arrives."""
-        run = JobRun.of(message.job, alone=message.alone, now=self._clock())
+    def accept(self, messages: Sequence[Run]) -> None:
+        """Jobs arrive."""
+        now = self._clock()
+        runs = [JobRun.of(message.job, alone=message.alone, now=now) for message in messages]
         with self._lock:
             if self._stopping:
-                self._returned.append(run.claim)
+                self._returned += [run.claim for run in runs]
                 return
-            self._runs[run.claim] = run
-            self._arrived.append(run)
-            if run.deadline is not None:
-                heappush(self._deadlines, (run.deadline, id(run), run))
-                self._for_batches.notify()
+            self._runs.update((run.claim, run) for run in runs)
+            self._arrived += runs
+            for run in runs:
+                if run.deadline is not None:
+                    heappush(self._deadlines, (run.deadline, id(run), run))
+                    self._for_batches.notify()
             self._for_intake.notify()
 
     def drop(self, claim: Claim) -> None:

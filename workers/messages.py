@@ -5,22 +5,23 @@
     Drop    forget this claim          LoadFailed the model cannot be loaded; the engine exits
     Stop    finish what is in hand     Begun      what a stage is about to touch
                                        BatchDone  a batch left the model, with its timings
-                                       Finished   a job's rows are all done
+                                       Finished   jobs whose rows are all done
                                        Stopped    nothing is in hand any more; the engine exits
 
-They travel by `Connection.send` and `recv`: the pipe is private to a process and its own child.
+They travel pickled, since the pipe is private to a process and its own child. What a hub has to say is
+gathered and said together; what an engine says leaves it at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.outcome import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Run this job; `alone` keeps it out of batches with other jobs, one batch at a time."""
 
     job: ClaimedJob
@@ -86,9 +87,9 @@ class BatchDone:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A job's run ended; its outcome is ready to be settled."""
+    """The runs of some jobs ended; their outcomes are ready to be settled."""
 
-    outcome: Outcome
+    outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Celery's remote control of a worker: what `celery inspect` sees of the hub, and what `control revoke` does.
 
-Celery's own commands look into celery.worker.state, so what the hub has in hand is entered there; events
-are all it takes to know it. Revoking is replaced: a job is cancelled in Postgres, for every worker.
+Celery's own commands look into celery.worker.state, which is kept per message and is dear; so they are
+replaced by ones that ask the hub as well, when they are called. Revoking is replaced too: a job is cancelled
+in Postgres, for every worker.
 """
 
 from __future__ import annotations
@@ -10,87 +11,23 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+from celery.worker import control
 from celery.worker import state as worker_state
 from celery.worker.control import Panel
 
+from shunter.storage.envelope import queue_name
 from shunter.storage.errors import Conflict, NotFound, Unavailable
 from shunter.storage.submission import job_id
-from shunter.workers.envelope_log import TaskEvent
+from shunter.workers.envelope_log import InHand
 
 log = logging.getLogger(__name__)
 
 RETRY_PAUSE_S = 1.0
 
 Cancel = Callable[[UUID], object]
-
-
-class InHand:
-    """An envelope as `celery inspect active` and `reserved` tell of it."""
-
-    # Celery ends requests that a shutdown would leave unacknowledged; these are the hub's to end.
-    acknowledged = True
-    task = SimpleNamespace(acks_late=True)
-
-    def __init__(self, received: TaskEvent, hostname: str) -> None:
-        self.id = str(received.fields["uuid"])
-        self.name = str(received.fields["name"])
-        self.time_start: float | None = None
-        self._fields = received.fields
-        self._hostname = hostname
-
-    def info(self, safe: bool = False) -> dict[str, Any]:
-        """What Celery sends of a request."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "args": self._fields["args"],
-            "kwargs": self._fields["kwargs"],
-            "type": self.name,
-            "hostname": self._hostname,
-            "time_start": self.time_start,
-            "acknowledged": self.acknowledged,
-            "delivery_info": {"exchange": "", "routing_key": self.name},
-            "worker_pid": None,
-        }
-
-
-class HandOver:
-    """Enters into Celery's worker state what the hub has in hand; only on the loop's thread."""
-
-    def __init__(self) -> None:
-        # Celery's sets are weak, and it clears one of them when the connection is lost.
-        self._requests: dict[str, InHand] = {}
-
-    def note(self, events: Iterable[TaskEvent], hostname: str) -> None:
-        """Follow what became of envelopes."""
-        for event in events:
-            id = event.fields["uuid"]
-            if event.type == "task-received":
-                self._receive(id, InHand(event, hostname))
-            elif event.type == "task-started":
-                self._start(id, event.fields["timestamp"])
-            else:
-                self._end(id)
-
-    def _receive(self, id: str, request: InHand) -> None:
-        if id not in self._requests:
-            self._requests[id] = request
-            worker_state.task_reserved(request)
-
-    def _start(self, id: str, now: float) -> None:
-        request = self._requests.get(id)
-        if request is not None:
-            request.time_start = now
-            worker_state.task_accepted(request)
-
-    def _end(self, id: str) -> None:
-        request = self._requests.pop(id, None)
-        if request is not None:
-            worker_state.task_ready(request)
 
 
 class Revoker:
@@ -134,7 +71,11 @@ class Revoker:
 
 
 def replace_commands() -> None:
-    """Make this process' `revoke` and `terminate` cancel jobs; the replies stay Celery's."""
+    """Make this process' commands know what the hub has in hand; the replies stay Celery's."""
+    Panel.register(name="active", alias="dump_active")(_active)
+    Panel.register(name="reserved", alias="dump_reserved")(_reserved)
+    Panel.register(name="query_task", variadic="ids", signature="[id1 [id2 [... [idN]]]]")(_query_task)
+    Panel.register(name="stats")(_stats)
     Panel.register(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")(_revoke)
     Panel.register(
         name="terminate",
@@ -142,6 +83,60 @@ def replace_commands() -> None:
         args=[("signal", str)],
         signature="<signal> [id1 [id2 [... [idN]]]]",
     )(_terminate)
+
+
+def _active(state: Any, safe: bool = False, **_: Any) -> list[dict[str, Any]]:
+    """Envelopes with a job in the model."""
+    own = [_info(found, state.hostname) for found in _in_hand(state) if found.started_at is not None]
+    return [*control.active(state, safe=safe), *own]
+
+
+def _reserved(state: Any, **_: Any) -> list[dict[str, Any]]:
+    """Envelopes that wait for the model."""
+    own = [_info(found, state.hostname) for found in _in_hand(state) if found.started_at is None]
+    return [*control.reserved(state), *own]
+
+
+def _query_task(state: Any, ids: Any, **_: Any) -> dict[str, Any]:
+    """Envelopes by id, and where they stand."""
+    asked = {ids} if isinstance(ids, str) else set(ids or ())
+    found_by_celery: dict[str, Any] = control.query_task(state, asked)
+    return found_by_celery | {
+        str(found.envelope.id): (
+            "reserved" if found.started_at is None else "active",
+            _info(found, state.hostname),
+        )
+        for found in _in_hand(state)
+        if str(found.envelope.id) in asked
+    }
+
+
+def _stats(state: Any, **_: Any) -> dict[str, Any]:
+    """Celery's figures of the worker; `total` counts envelopes by queue."""
+    stats: dict[str, Any] = control.stats(state)
+    return stats | {"total": stats["total"] | state.app.shunter_hub.taken()}
+
+
+def _in_hand(state: Any) -> list[InHand]:
+    found: list[InHand] = state.app.shunter_hub.in_hand()
+    return found
+
+
+def _info(found: InHand, hostname: str) -> dict[str, Any]:
+    envelope = found.envelope
+    queue = queue_name(envelope.model)
+    return {
+        "id": str(envelope.id),
+        "name": queue,
+        "args": f"({envelope.title!r},)",
+        "kwargs": envelope.span,
+        "type": queue,
+        "hostname": hostname,
+        "time_start": found.started_at,
+        "acknowledged": True,
+        "delivery_info": {"exchange": "", "routing_key": queue},
+        "worker_pid": None,
+    }
 
 
 def _revoke(state: Any, task_id: Any, terminate: bool = False, **_: Any) -> dict[str, str]:

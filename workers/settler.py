@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -54,14 +54,14 @@ class Settler:
         self._repository = repository
         self._lists = lists
         self._mailbox = mailbox
-        self._queue: SimpleQueue[Settlement | None] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[Settlement] | None] = SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="settler", daemon=True)
         self._thread.start()
 
-    def settle(self, settlement: Settlement) -> None:
-        """Have an outcome written; Settled follows."""
-        self._queue.put(settlement)
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Have outcomes written; Settled follows."""
+        self._queue.put(settlements)
 
     def stop(self, timeout_s: float) -> None:
         """Write what is waiting, then end; after `timeout_s` the rescuer must put the rest back."""
@@ -70,25 +70,27 @@ class Settler:
         self._thread.join(timeout_s)
 
     def _loop(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch, more = self._gather(first)
+        more = True
+        while more:
+            batch, more = self._gather()
             for worker in {settlement.worker for settlement in batch}:
-                self._write([settlement for settlement in batch if settlement.worker == worker], worker)
-            if not more:
-                return
+                mine = [settlement for settlement in batch if settlement.worker == worker]
+                for part in parts(mine):
+                    self._write(part, worker)
 
-    def _gather(self, first: Settlement) -> tuple[list[Settlement], bool]:
-        batch, size = [first], _size(first)
-        while len(batch) < MAX_OUTCOMES and size < MAX_BYTES:
-            try:
-                settlement = self._queue.get_nowait()
-            except Empty:
+    def _gather(self) -> tuple[list[Settlement], bool]:
+        """All that has come together, at least one; False beside it when nothing more will come."""
+        batch: list[Settlement] = []
+        more = self._queue.get()
+        while more is not None:
+            batch += more
+            if len(batch) >= MAX_OUTCOMES:
                 break
-            if settlement is None:
-                return batch, False
-            batch.append(settlement)
-            size += _size(settlement)
-        return batch, True
+            try:
+                more = self._queue.get_nowait()
+            except Empty:
+                return batch, True
+        return batch, more is not None
 
     def _write(self, batch: Sequence[Settlement], worker: UUID) -> None:
         outcomes = [settlement.outcome for settlement in batch]
@@ -145,6 +147,20 @@ class Settler:
                 self._lists.push(pack(due, min(job.enqueued_at for job in rows).timestamp()))
         except (DatabaseUnavailable, QueueUnavailable) as error:
             log.warning("%d returned jobs are left to the relay: %s", len(ids), error)
+
+
+def parts(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]]:
+    """The same settlements in parts that one statement may write."""
+    part: list[Settlement] = []
+    size = 0
+    for settlement in settlements:
+        if part and (len(part) == MAX_OUTCOMES or size + _size(settlement) > MAX_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(settlement)
+        size += _size(settlement)
+    if part:
+        yield part
 
 
 def _size(settlement: Settlement) -> int:

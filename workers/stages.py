@@ -92,7 +92,7 @@ class Stages:
         while (batch := self._line.next_batch()) is not None:
             if isinstance(batch, Late):
                 for run in batch.runs:
-                    self._report(run, expired(run))
+                    self._report((run, expired(run)))
                 continue
             began = self._clock()
             runs = _runs(batch.rows)
@@ -125,17 +125,17 @@ class Stages:
         job = run.job
         now = self._clock()
         if run.expired(now):
-            self._report(run, expired(run))
+            self._report((run, expired(run)))
             return []
         try:
             rows = decode_rows(load_block(self._store, Blob(job.input, job.input_key)))
             if len(rows) != job.rows:
                 raise PayloadError(f"the input holds {len(rows)} rows, the job says {job.rows}")
         except (PayloadError, ObjectNotFound) as error:
-            self._report(run, refused(run, error.code, error.message))
+            self._report((run, refused(run, error.code, error.message)))
             return []
         except (ObjectStoreUnavailable, SettingsError) as error:
-            self._report(run, retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now))
+            self._report((run, retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)))
             return []
         return rows
 
@@ -160,7 +160,7 @@ class Stages:
         now = self._clock()
         for run in gathered.runs:
             if run.expired(now, least_s=gathered.batch.least_s):
-                self._report(run, expired(run))
+                self._report((run, expired(run)))
         rows = gathered.batch.rows
         if any(run.ended for run in gathered.runs):
             return [row for row in rows if not row.ticket.ended]
@@ -209,15 +209,19 @@ class Stages:
             self._send(Begun(stage, ()))
 
     def _settle(self, results: Iterable[Decoded]) -> None:
+        whole = []
         for run, index, result in results:
             run.results[index] = result
             run.remaining -= 1
             if not run.remaining and not run.ended:
-                self._report(run, assemble(run, self._store, now=self._clock()))
+                whole.append((run, assemble(run, self._store, now=self._clock())))
+        self._report(*whole)
 
-    def _report(self, run: JobRun, outcome: Outcome) -> None:
-        if self._line.end(run):
-            self._send(Finished(outcome))
+    def _report(self, *endings: tuple[JobRun, Outcome]) -> None:
+        ours = [(run, outcome) for run, outcome in endings if self._line.end(run)]
+        if ours:
+            self._send(Finished(tuple(outcome for _, outcome in ours)))
+        for run, _ in ours:
             self._line.forget(run)
 
 

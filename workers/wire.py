@@ -12,7 +12,10 @@ class Wire(Protocol):
     """The hub's wire to Celery; every call returns at once and may come from any thread."""
 
     def tell(self, events: Sequence[TaskEvent]) -> None:
-        """What became of envelopes, for `celery inspect`, and as task events if somebody listens."""
+        """What became of envelopes, as task events."""
+
+    def listens(self) -> bool:
+        """Whether anybody hears task events."""
 
     def queues(self) -> frozenset[str]:
         """The inference queues that this worker serves now."""

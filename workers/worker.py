@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -88,6 +89,9 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
             quiet=True,
             loglevel=logging.getLogger().level,
         )
+        # What starting made stays for good: the collector need not look at it again, for every few messages.
+        gc.collect()
+        gc.freeze()
         worker.start()
     finally:
         duties.stop()

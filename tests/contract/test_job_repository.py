@@ -387,7 +387,7 @@ def test_a_stale_owner_cannot_settle_a_job_claimed_again(jobs: JobRepository, se
 
 def test_an_unknown_job_is_not_settled_and_the_others_are(jobs: JobRepository) -> None:
     job = insert_claimed(jobs, HUB)
-    assert settle(jobs, outcome(replace(job, id=new_id())), outcome(job)) == {job.id}
+    assert settle(jobs, outcome(job._replace(id=new_id())), outcome(job)) == {job.id}
 
 
 # Going back to the queue

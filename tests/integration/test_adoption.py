@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -226,7 +225,7 @@ def test_rows_of_too_many_bytes_are_refused(adopter: Adopter, worker: UUID) -> N
 
 def test_what_postgres_cannot_hold_is_refused_alone(adopter: Adopter, worker: UUID) -> None:
     good = [sent([n]) for n in range(3)]
-    bad = replace(sent([9]), metadata={"text": "\x00"})
+    bad = sent([9])._replace(metadata={"text": "\x00"})
     adopted = adopt(adopter, *good[:2], bad, good[2], worker=worker)
     assert {job.id for job in adopted.jobs} == {submission.id for submission in good}
     assert [refusal.submission for refusal in adopted.refused] == [bad]

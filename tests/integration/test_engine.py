@@ -11,7 +11,7 @@ from shunter.storage.object_store import open_object_store
 from shunter.storage.outcome import RowFailure
 from shunter.storage.payload import decode_rows, encode_rows
 from shunter.storage.results import input_key, load_block
-from shunter.workers.messages import BatchDone, Begun, Finished, Loaded, LoadFailed, Run
+from shunter.workers.messages import BatchDone, Begun, Loaded, LoadFailed, Run
 from tests.engine_process import (
     DOUBLE,
     GATED,
@@ -208,10 +208,10 @@ def test_a_job_whose_deadline_passed_before_its_first_forward_expires(tmp_path: 
         waiting = job_of(["waiting"], deadline_in_s=0.05)
         engine.send(Run(waiting))
         # The model is still busy: it is told at once, not when its turn comes.
-        outcome = engine.wait_for(Finished).outcome
+        (outcome,) = engine.outcomes(1)
         assert (outcome.id, outcome.state) == (waiting.id, JobState.EXPIRED)
         (tmp_path / "tiny" / "1" / "gate").touch()
-        engine.wait_for(Finished)
+        engine.outcomes(1)
         assert all(claim_of(waiting) not in begun.claims for begun in engine.begun)
 
 
@@ -251,5 +251,5 @@ def test_interactive_jobs_overtake_bulk_ones(tmp_path: Path) -> None:
         # A job that fails at once tells that both are in line.
         engine.run(job_of([1, 2], block=b"damaged"))
         (tmp_path / "tiny" / "1" / "gate").touch()
-        order = [engine.wait_for(Finished).outcome.id for _ in range(3)]
+        order = [outcome.id for outcome in engine.outcomes(3)]
         assert order.index(urgent.id) < order.index(bulk.id)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from shunter.storage.envelope import Envelope
 from shunter.storage.job import ClaimedJob, JobState, Move
 from shunter.storage.outcome import Outcome
-from shunter.workers.envelope_log import EnvelopeLog, TaskEvent
+from shunter.workers.envelope_log import EnvelopeLog, InHand, TaskEvent
+from shunter.workers.intake import Mail
+from shunter.workers.lists import Bunch
 from tests.jobs import claimed_job, envelope_of
 
 
@@ -24,15 +27,23 @@ def outcome(
     )
 
 
+def listened() -> EnvelopeLog:
+    return EnvelopeLog(lambda: True)
+
+
+def mail_of(*envelopes: Envelope) -> Mail:
+    return Mail(Bunch("bunch", ()), envelopes, (), ())
+
+
 def types(events: list[TaskEvent]) -> list[str]:
     return [event.type for event in events]
 
 
 def test_an_envelope_starts_with_its_first_job_and_ends_with_its_last() -> None:
-    log = EnvelopeLog()
+    log = listened()
     first, second = claimed_job(rows=200), claimed_job(rows=56)
     envelope = envelope_of(first, second)
-    received = log.received(envelope, 10.0)
+    (received,) = log.received(mail_of(envelope), 10.0)
     assert received.fields["name"] == "infer.digits"
     assert "2 jobs, 256 rows" in received.fields["args"]
     assert str(first.id) in received.fields["kwargs"]
@@ -49,7 +60,7 @@ def test_an_envelope_starts_with_its_first_job_and_ends_with_its_last() -> None:
 
 
 def test_an_envelope_of_failed_jobs_fails_with_the_reason() -> None:
-    log = EnvelopeLog()
+    log = listened()
     job = claimed_job()
     envelope = envelope_of(job)
     log.claimed(envelope, envelope.ids, 0.0)
@@ -59,23 +70,23 @@ def test_an_envelope_of_failed_jobs_fails_with_the_reason() -> None:
 
 
 def test_an_envelope_whose_jobs_go_back_is_to_be_retried() -> None:
-    log = EnvelopeLog()
+    log = listened()
     job = claimed_job()
     log.claimed(envelope_of(job), [job.id], 0.0)
     assert types(log.settled(outcome(job, Move.RETURN), 1.0))[-1] == "task-retried"
 
 
 def test_an_envelope_without_claimable_jobs_ends_at_once() -> None:
-    log = EnvelopeLog()
+    log = listened()
     assert types(log.claimed(envelope_of(claimed_job()), [], 0.0)) == ["task-started", "task-succeeded"]
 
 
 def test_outcomes_of_unknown_jobs_tell_nothing() -> None:
-    assert EnvelopeLog().settled(outcome(claimed_job()), 0.0) == []
+    assert listened().settled(outcome(claimed_job()), 0.0) == []
 
 
 def test_a_duplicate_of_what_is_in_hand_does_not_end_it() -> None:
-    log = EnvelopeLog()
+    log = listened()
     job = claimed_job()
     envelope = envelope_of(job)
     log.claimed(envelope, [job.id], 0.0)
@@ -86,6 +97,30 @@ def test_a_duplicate_of_what_is_in_hand_does_not_end_it() -> None:
 
 def test_what_was_quarantined_or_went_back_ends_too() -> None:
     envelope = envelope_of(claimed_job())
-    (refused,) = EnvelopeLog().refused(envelope.id, "no such model", 0.0)
+    (refused,) = listened().refused(envelope.id, "no such model", 0.0)
     assert (refused.type, refused.fields["exception"]) == ("task-failed", "quarantined: no such model")
-    assert EnvelopeLog().gone_back(envelope, 0.0).type == "task-retried"
+    assert types(listened().gone_back(mail_of(envelope), 0.0)) == ["task-retried"]
+
+
+def test_what_is_in_hand_is_known_though_nobody_listens() -> None:
+    log = EnvelopeLog(lambda: False)
+    job, other = claimed_job(), claimed_job()
+    first, second = envelope_of(job), envelope_of(other)
+    mail = mail_of(first, second)
+    assert log.received(mail, 0.0) == []
+    assert log.in_hand() == [InHand(first, None), InHand(second, None)]
+    log.arrived(mail.bunch.key)
+    assert log.claimed(first, [job.id], 1.0) == log.claimed(second, [], 1.0) == []
+    assert log.begun([job.id], 2.0) == []
+    assert log.in_hand() == [InHand(first, 2.0)]
+    assert log.settled(outcome(job), 3.0) == []
+    assert log.in_hand() == []
+    assert log.taken() == {"infer.digits": 1}
+
+
+def test_an_envelope_on_its_way_is_in_hand_until_it_goes_back() -> None:
+    log = EnvelopeLog(lambda: False)
+    mail = mail_of(envelope_of(claimed_job()))
+    log.received(mail, 0.0)
+    assert log.gone_back(mail, 1.0) == []
+    assert log.in_hand() == []

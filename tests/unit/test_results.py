@@ -14,7 +14,7 @@ JOB = UUID("019a9b6e-0e00-7000-8000-000000000000")  # 2025-11-19
 @pytest.mark.parametrize("size", [0, 1, INLINE_LIMIT_BYTES])
 def test_a_small_block_is_inline(size: int) -> None:
     store = InMemoryObjectStore()
-    blob = store_block(store, b"x" * size, key="outputs/a")
+    blob = store_block(store, b"x" * size, key=lambda: "outputs/a")
     assert blob == Blob(inline=b"x" * size, key=None)
     assert load_block(store, blob) == b"x" * size
     assert list(store.list("")) == []
@@ -23,7 +23,7 @@ def test_a_small_block_is_inline(size: int) -> None:
 def test_a_large_block_is_an_object() -> None:
     store = InMemoryObjectStore()
     block = b"x" * (INLINE_LIMIT_BYTES + 1)
-    blob = store_block(store, block, key="outputs/a")
+    blob = store_block(store, block, key=lambda: "outputs/a")
     assert blob == Blob(inline=None, key="outputs/a")
     assert load_block(store, blob) == block
 

@@ -44,7 +44,7 @@ def test_an_outcome_that_postgres_refuses_fails_its_job_alone() -> None:
             output=output,
             rows_succeeded=job.rows,
         )
-        settler.settle(Settlement(outcome, worker))
+        settler.settle([Settlement(outcome, worker)])
     settler.stop(10)
     assert [repository.get(job.id).state for job in claimed] == ["succeeded", "failed", "succeeded"]
     assert (repository.get(claimed[1].id).error or {})["code"] == "bad_outcome"
