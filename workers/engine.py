@@ -22,6 +22,7 @@ from shunter.storage.object_store import open_object_store
 from shunter.workers.assembly import JobRun
 from shunter.workers.batcher import Batcher
 from shunter.workers.engine_arguments import EngineArguments
+from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.line import Line
 from shunter.workers.loaders import load_model
 from shunter.workers.messages import Drop, Loaded, LoadFailed, Run, Stop, Stopped, ToEngine, ToHub
@@ -68,9 +69,11 @@ def main(arguments: EngineArguments) -> NoReturn:
     hub = HubPipe(arguments.fd)
     try:
         config = read_config(arguments.path)
-        line = _line(config)
+        line = make_line(config)
+        store = open_object_store(arguments.object_store)
+        inputs = InputsAhead(store)
         loaded = threading.Event()
-        _start(lambda: _listen(hub, line, loaded), "listen")
+        _start(lambda: _listen(hub, line, inputs, loaded), "listen")
         began = time.monotonic()
         runner = Runner(load_model(arguments.path, config, arguments.device), device=arguments.device)
         _warm_up(runner, config)
@@ -82,13 +85,13 @@ def main(arguments: EngineArguments) -> NoReturn:
     gc.freeze()
     loaded.set()
     hub.send(Loaded(load_s=time.monotonic() - began, max_rows=config.batching.max_rows))
-    store = open_object_store(arguments.object_store)
-    _run(Stages(line, runner, store, send=hub.send, bunch_rows=config.batching.max_rows))
+    _run(Stages(line, runner, store, inputs=inputs, send=hub.send, bunch_rows=config.batching.max_rows))
     hub.send(Stopped(line.returned))
     leave(EXIT_STOPPED)
 
 
-def _line(config: ModelConfig) -> Line:
+def make_line(config: ModelConfig) -> Line:
+    """An empty line with a model's limits."""
     limits = config.batching
     batcher: Batcher[JobRun] = Batcher(
         max_rows=limits.max_rows, max_tokens=limits.max_tokens, max_wait_s=limits.max_wait_s
@@ -103,13 +106,15 @@ def _run(stages: Stages) -> None:
     stages.run_batches()
 
 
-def _listen(hub: HubPipe, line: Line, loaded: threading.Event) -> None:
+def _listen(hub: HubPipe, line: Line, inputs: InputsAhead, loaded: threading.Event) -> None:
     while True:
         message = hub.receive()
         if isinstance(message, Run):
+            inputs.expect(message.job)
             line.accept(message)
         elif isinstance(message, Drop):
             line.drop(message.claim)
+            inputs.forget(message.claim)
         elif isinstance(message, Stop):
             line.stop()
             if not loaded.is_set():

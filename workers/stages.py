@@ -24,9 +24,9 @@ from shunter.storage.job import Claim
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import Outcome
 from shunter.storage.payload import decode_rows
-from shunter.storage.results import Blob, load_block
 from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, refused, retried
 from shunter.workers.batcher import Batch, Row
+from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Isolated, Verdict
 from shunter.workers.line import Line
 from shunter.workers.messages import BatchDone, Begun, Finished, ToHub
@@ -65,6 +65,7 @@ class Stages:
         runner: Runner,
         store: ObjectStore,
         *,
+        inputs: InputsAhead,
         send: Callable[[ToHub], None],
         bunch_rows: int,
         clock: Callable[[], float] = time.monotonic,
@@ -72,6 +73,7 @@ class Stages:
         self._line = line
         self._runner = runner
         self._store = store
+        self._inputs = inputs
         self._send = send
         self._bunch_rows = bunch_rows
         self._clock = clock
@@ -121,10 +123,11 @@ class Stages:
         job = run.job
         now = self._clock()
         if run.expired(now):
+            self._inputs.forget(run.claim)
             self._report(run, expired(run))
             return []
         try:
-            rows = decode_rows(load_block(self._store, Blob(job.input, job.input_key)))
+            rows = decode_rows(self._inputs.take(job))
             if len(rows) != job.rows:
                 raise PayloadError(f"the input holds {len(rows)} rows, the job says {job.rows}")
         except (PayloadError, ObjectNotFound) as error:
