@@ -18,6 +18,7 @@ from shunter.storage.signature import ANY, DTYPE_NAMES, Signature, TensorSpec
 FILE_NAME = "model.toml"
 
 MAX_BATCH_ROWS = 65_536
+MAX_PREPROCESS_PROCESSES = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +38,14 @@ class RunLimits:
     """How long loading and one batch may take, and how often a job is tried.
 
     `warmup` runs one full batch of zeros after loading, which needs [signature.inputs].
+    `preprocess_processes` 0 preprocesses in a thread of the engine.
     """
 
     batch_timeout_s: float = 300.0
     load_timeout_s: float = 300.0
     max_attempts: int = 3
     warmup: bool = False
+    preprocess_processes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,7 @@ _SECTIONS: Mapping[str, Mapping[str, Check]] = {
         "load_timeout_s": _seconds(least=0.1),
         "max_attempts": _whole(1, 100),
         "warmup": _truth,
+        "preprocess_processes": _whole(0, MAX_PREPROCESS_PROCESSES),
     },
 }
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import os
-import signal
 import sys
 import threading
 import time
@@ -15,7 +12,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import NoReturn
 
-from shunter.storage.errors import ModelError
+from shunter.storage.errors import ModelError, ModelLoadError
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.model_registry import read_config
 from shunter.storage.object_store import open_object_store
@@ -23,21 +20,20 @@ from shunter.workers.assembly import JobRun
 from shunter.workers.batcher import Batcher
 from shunter.workers.engine_arguments import EngineArguments
 from shunter.workers.inputs_ahead import InputsAhead
+from shunter.workers.lifeline import EXIT_ORPHANED, bind_to_parent, leave
 from shunter.workers.line import Line
 from shunter.workers.loaders import load_model
 from shunter.workers.messages import Drop, Loaded, LoadFailed, Run, Stop, Stopped, ToEngine, ToHub
+from shunter.workers.preprocess_pool import PreprocessPool
 from shunter.workers.runner import Runner
 from shunter.workers.stages import Stages
 
 EXIT_STOPPED = 0
 EXIT_CRASHED = 1
 EXIT_LOAD_FAILED = 3
-EXIT_ORPHANED = 4
 
 SWITCH_INTERVAL_S = 0.0005
 """A stage that holds the interpreter gives way after this long, so that the model is not kept waiting."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 class HubPipe:
@@ -67,15 +63,15 @@ def main(arguments: EngineArguments) -> NoReturn:
     """Run one engine until its hub stops it or dies."""
     _bind_to_hub()
     hub = HubPipe(arguments.fd)
+    store = open_object_store(arguments.object_store)
+    inputs = InputsAhead(store)
+    loaded = threading.Event()
     try:
         config = read_config(arguments.path)
         line = make_line(config)
-        store = open_object_store(arguments.object_store)
-        inputs = InputsAhead(store)
-        loaded = threading.Event()
         _start(lambda: _listen(hub, line, inputs, loaded), "listen")
         began = time.monotonic()
-        runner = Runner(load_model(arguments.path, config, arguments.device), device=arguments.device)
+        runner, pool = _load(arguments, config)
         _warm_up(runner, config)
     except ModelError as error:
         hub.send(LoadFailed(error.message))
@@ -84,10 +80,26 @@ def main(arguments: EngineArguments) -> NoReturn:
     gc.collect()
     gc.freeze()
     loaded.set()
-    hub.send(Loaded(load_s=time.monotonic() - began, max_rows=config.batching.max_rows))
-    _run(Stages(line, runner, store, inputs=inputs, send=hub.send, bunch_rows=config.batching.max_rows))
+    rows = config.batching.max_rows
+    hub.send(Loaded(load_s=time.monotonic() - began, max_rows=rows))
+    preprocess = pool.preprocess if pool else None
+    _run(Stages(line, runner, store, inputs=inputs, send=hub.send, bunch_rows=rows, preprocess=preprocess))
     hub.send(Stopped(line.returned))
     leave(EXIT_STOPPED)
+
+
+def _load(arguments: EngineArguments, config: ModelConfig) -> tuple[Runner, PreprocessPool | None]:
+    processes = config.run.preprocess_processes
+    pool = PreprocessPool(arguments.path, processes) if processes else None
+    runner = Runner(load_model(arguments.path, config, arguments.device), device=arguments.device)
+    if pool is not None:
+        if not runner.changes_rows:
+            raise ModelLoadError(
+                f"[run] preprocess_processes is {processes}, and the model does not preprocess: "
+                "write preprocess or preprocess_batch, or leave the setting out"
+            )
+        pool.wait_until_loaded()
+    return runner, pool
 
 
 def make_line(config: ModelConfig) -> Line:
@@ -128,12 +140,7 @@ def _warm_up(runner: Runner, config: ModelConfig) -> None:
 
 
 def _bind_to_hub() -> None:
-    """End with the hub, and only with it: a terminal's Ctrl-C is for the hub, which then says Stop."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Not SIG_IGN, which the model's own child processes would inherit.
-        signal.signal(number, lambda *_: None)
+    bind_to_parent()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # A stage that dies would leave the others waiting for it.
     sys.excepthook = _crash
@@ -147,13 +154,6 @@ def _start(target: Callable[[], None], name: str) -> None:
 def _crash(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> NoReturn:
     traceback.print_exception(kind, error, trace)
     leave(EXIT_CRASHED)
-
-
-def leave(code: int) -> NoReturn:
-    """End the process at once: what a model's own threads or exit handlers do must not keep it alive."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 if __name__ == "__main__":

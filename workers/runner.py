@@ -44,10 +44,14 @@ class Runner:
         self._device = device
 
     @property
+    def changes_rows(self) -> bool:
+        """Whether the model has preprocessing of its own."""
+        return bool(self._hooks.preprocess or self._hooks.preprocess_batch)
+
+    @property
     def preprocesses(self) -> bool:
         """Whether model code runs before the batch is made."""
-        hooks = self._hooks
-        return bool(hooks.preprocess or hooks.preprocess_batch or hooks.length or hooks.shape_key)
+        return bool(self.changes_rows or self._hooks.length or self._hooks.shape_key)
 
     @property
     def gathers(self) -> bool:

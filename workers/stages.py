@@ -57,7 +57,10 @@ class _Ran:
 
 
 class Stages:
-    """One model's stages; `send` writes to the hub, at once, from any thread."""
+    """One model's stages; `send` writes to the hub, at once, from any thread.
+
+    `preprocess` stands in for the runner's own, in processes beside this one.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Stages:
         inputs: InputsAhead,
         send: Callable[[ToHub], None],
         bunch_rows: int,
+        preprocess: Callable[[list[Any]], list[Any]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line = line
@@ -76,6 +80,7 @@ class Stages:
         self._inputs = inputs
         self._send = send
         self._bunch_rows = bunch_rows
+        self._change = preprocess or runner.preprocess
         self._clock = clock
         self._gathered: queue.SimpleQueue[_Gathered | None] = queue.SimpleQueue()
         self._results: queue.Queue[_Ran | list[Decoded]] = queue.Queue(FINISH_QUEUE)
@@ -85,9 +90,11 @@ class Stages:
         while True:
             bunch = self._line.next_jobs()
             rows = [(run, *row) for run in bunch for row in enumerate(self._decode(run))]
-            with self._hold("preprocess", bunch if self._runner.preprocesses else ()):
-                for start in range(0, len(rows), self._bunch_rows):
-                    self._preprocess(rows[start : start + self._bunch_rows])
+            for start in range(0, len(rows), self._bunch_rows):
+                part = rows[start : start + self._bunch_rows]
+                runs = dict.fromkeys(run for run, _, _ in part)
+                with self._hold("preprocess", [*runs] if self._runner.preprocesses else ()):
+                    self._preprocess(part, runs)
 
     def gather_batches(self) -> None:
         """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
@@ -138,13 +145,13 @@ class Stages:
             return []
         return rows
 
-    def _preprocess(self, decoded: list[Decoded]) -> None:
+    def _preprocess(self, decoded: list[Decoded], runs: Iterable[JobRun]) -> None:
         began = self._clock()
-        values = self._runner.preprocess([value for _, _, value in decoded])
+        values = self._change([value for _, _, value in decoded])
         rows: list[Row[JobRun]] = []
         failed: list[Decoded] = []
         now = self._clock()
-        for run in dict.fromkeys(run for run, _, _ in decoded):
+        for run in runs:
             run.preprocess_row_s = (now - began) / len(decoded)
         for (run, index, _), value, place in zip(decoded, values, self._runner.places(values), strict=True):
             if isinstance(place, Verdict):

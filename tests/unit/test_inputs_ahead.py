@@ -1,4 +1,4 @@
-"""Large inputs are read ahead of their turn: several at once, bounded in bytes, whatever happens to their jobs."""
+"""Large inputs are read ahead of their turn: several at once, and bounded in bytes."""
 
 from __future__ import annotations
 
