@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ from shunter.workers.messages import Drop, Loaded, LoadFailed, Run, Stop, Stoppe
 from shunter.workers.preprocess_pool import PreprocessPool
 from shunter.workers.runner import Runner
 from shunter.workers.stages import Stages
+from shunter.workers.warmup import warm_up
 
 EXIT_STOPPED = 0
 EXIT_CRASHED = 1
@@ -62,6 +64,7 @@ class HubPipe:
 def main(arguments: EngineArguments) -> NoReturn:
     """Run one engine until its hub stops it or dies."""
     _bind_to_hub()
+    _log_to_stderr()
     hub = HubPipe(arguments.fd)
     store = open_object_store(arguments.object_store)
     inputs = InputsAhead(store)
@@ -72,7 +75,6 @@ def main(arguments: EngineArguments) -> NoReturn:
         _start(lambda: _listen(hub, line, inputs, loaded), "listen")
         began = time.monotonic()
         runner, pool = _load(arguments, config)
-        _warm_up(runner, config)
     except ModelError as error:
         hub.send(LoadFailed(error.message))
         leave(EXIT_LOAD_FAILED)
@@ -91,7 +93,11 @@ def main(arguments: EngineArguments) -> NoReturn:
 def _load(arguments: EngineArguments, config: ModelConfig) -> tuple[Runner, PreprocessPool | None]:
     processes = config.run.preprocess_processes
     pool = PreprocessPool(arguments.path, processes) if processes else None
-    runner = Runner(load_model(arguments.path, config, arguments.device), device=arguments.device)
+    model = load_model(arguments.path, config, arguments.device)
+    run = config.run
+    runner = Runner(model, device=arguments.device, dtype=run.dtype, compile=run.compile)
+    if run.warmup:
+        warm_up(runner, config)
     if pool is not None:
         if not runner.changes_rows:
             raise ModelLoadError(
@@ -134,17 +140,17 @@ def _listen(hub: HubPipe, line: Line, inputs: InputsAhead, loaded: threading.Eve
                 leave(EXIT_STOPPED)
 
 
-def _warm_up(runner: Runner, config: ModelConfig) -> None:
-    if config.run.warmup:
-        runner.warm_up(config.signature.example_row(), rows=config.batching.max_rows)
-
-
 def _bind_to_hub() -> None:
     bind_to_parent()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # A stage that dies would leave the others waiting for it.
     sys.excepthook = _crash
     threading.excepthook = lambda failure: _crash(failure.exc_type, failure.exc_value, failure.exc_traceback)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("shunter").setLevel(logging.INFO)
 
 
 def _start(target: Callable[[], None], name: str) -> None:

@@ -26,11 +26,12 @@ from shunter.storage.outcome import Outcome
 from shunter.storage.payload import decode_rows
 from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, refused, retried
 from shunter.workers.batcher import Batch, Row
+from shunter.workers.device import Inputs
 from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Isolated, Verdict
 from shunter.workers.line import Line
 from shunter.workers.messages import BatchDone, Begun, Finished, ToHub
-from shunter.workers.runner import Inputs, Runner
+from shunter.workers.runner import Runner
 
 FINISH_QUEUE = 2
 """Batches that may wait for their postprocessing before the model has to."""
