@@ -18,6 +18,9 @@ from shunter.storage.signature import ANY, DTYPE_NAMES, Signature, TensorSpec
 FILE_NAME = "model.toml"
 
 MAX_BATCH_ROWS = 65_536
+MAX_PREPROCESS_PROCESSES = 256
+MAX_WARMUP_LENGTH = 1_048_576
+LOWER_DTYPES = ("bfloat16", "float16")
 
 PADDED, PACKED = "padded", "packed"
 
@@ -46,13 +49,19 @@ class Batching:
 class RunLimits:
     """How long loading and one batch may take, and how often a job is tried.
 
-    `warmup` runs one full batch of zeros after loading, which needs [signature.inputs].
+    `warmup` runs batches of zeros after loading, which needs [signature.inputs]; `warmup_lengths` are
+    the sizes that its dimensions of any size take. `preprocess_processes` 0 preprocesses in a thread of
+    the engine. `dtype` is the precision that torch may lower forward to, and `compile` has torch compile it.
     """
 
     batch_timeout_s: float = 300.0
     load_timeout_s: float = 300.0
     max_attempts: int = 3
     warmup: bool = False
+    warmup_lengths: tuple[int, ...] = ()
+    preprocess_processes: int = 0
+    dtype: str | None = None
+    compile: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +95,17 @@ def _whole(least: int, most: int) -> Check:
     return lambda value: None if type(value) is int and least <= value <= most else wanted
 
 
+def _wholes(least: int, most: int) -> Check:
+    check = _whole(least, most)
+    wanted = f"a list of whole numbers from {least} to {most}"
+    return lambda value: None if isinstance(value, list | tuple) and not any(map(check, value)) else wanted
+
+
+def _one_of(*choices: str | None) -> Check:
+    wanted = f"one of {', '.join(choice for choice in choices if choice)}"
+    return lambda value: None if value in choices else wanted
+
+
 def _seconds(*, least: float) -> Check:
     wanted = f"a number of seconds, {least:g} or more"
 
@@ -98,10 +118,6 @@ def _seconds(*, least: float) -> Check:
 
 def _optional(check: Check) -> Check:
     return lambda value: None if value is None else check(value)
-
-
-def _one_of(*words: str) -> Check:
-    return lambda value: None if value in words else " or ".join(f'"{word}"' for word in words)
 
 
 def _truth(value: Any) -> str | None:
@@ -120,6 +136,10 @@ _SECTIONS: Mapping[str, Mapping[str, Check]] = {
         "load_timeout_s": _seconds(least=0.1),
         "max_attempts": _whole(1, 100),
         "warmup": _truth,
+        "warmup_lengths": _wholes(1, MAX_WARMUP_LENGTH),
+        "preprocess_processes": _whole(0, MAX_PREPROCESS_PROCESSES),
+        "dtype": _one_of(None, *LOWER_DTYPES),
+        "compile": _truth,
     },
 }
 
@@ -161,7 +181,13 @@ def _section(document: Mapping[str, Any], section: str, source: str) -> dict[str
     table, checks, where = _table(document, section, source), _SECTIONS[section], f"{source}: [{section}]"
     _check_keys(table, list(checks), where)
     values = {key: _checked(value, checks[key], f"{where} {key}") for key, value in table.items()}
-    return {key: float(value) if key.endswith("_s") else value for key, value in values.items()}
+    return {key: _plain(key, value) for key, value in values.items()}
+
+
+def _plain(key: str, value: Any) -> Any:
+    if key.endswith("_s"):
+        return float(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_keys(table: Mapping[str, Any], known: list[str], where: str) -> None:

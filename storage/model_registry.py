@@ -94,11 +94,18 @@ def read_config(directory: Path) -> ModelConfig:
     for document, path in zip((shared, own), paths, strict=True):
         parse(document, source=str(path))
     config = parse(merge(shared, own), source=str(directory))
+    _check_warmup(config, directory)
+    return config
+
+
+def _check_warmup(config: ModelConfig, directory: Path) -> None:
     if config.run.warmup and not config.signature.inputs:
         raise ModelConfigError(
             f"{directory}: [run] warmup needs rows: declare [signature.inputs], or remove it"
         )
-    return config
+    if config.run.compile and not config.run.warmup:
+        # Otherwise jobs would be the first to meet a model that cannot be compiled.
+        raise ModelConfigError(f"{directory}: [run] compile needs warmup = true beside it")
 
 
 def _folders(directory: Path) -> list[Path]:

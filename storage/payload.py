@@ -162,7 +162,9 @@ def _stack(rows: Sequence[object]) -> tuple[_Kind, list[bytes | memoryview]] | N
     if any(array.dtype != arrays[0].dtype or array.shape != first.shape for array in arrays):
         return None
     kind = _Kind.SCALARS if scalar else _Kind.ARRAYS
-    return kind, [describe(first.dtype, first.shape), *(plain(array).data for array in arrays)]
+    # One copy of everything costs a third of looking at each array's order and bytes.
+    joined = plain(np.concatenate(arrays) if first.ndim else np.stack(arrays))
+    return kind, [describe(first.dtype, first.shape), joined.data]
 
 
 def _arrays(rows: Sequence[object]) -> list[Array] | None:

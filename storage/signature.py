@@ -52,11 +52,13 @@ class TensorSpec:
         shape = ", ".join("any" if size == ANY else str(size) for size in self.shape)
         return f"{self.dtype} of shape ({shape})" if self.shape else f"a single {self.dtype}"
 
-    def example(self) -> Any:
-        """A value of zeros that fits; any size is 1."""
+    def example(self, size: int = 1) -> Any:
+        """A value of zeros that fits, dimensions of any size being `size`; a string of so many words."""
+        if self.dtype == "string":
+            return " ".join(["a"] * size)
         if self.dtype in TEXTUAL:
             return TEXTUAL[self.dtype]()
-        return np.zeros([1 if size == ANY else size for size in self.shape], self.dtype)
+        return np.zeros([size if fixed == ANY else fixed for fixed in self.shape], self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,9 @@ class Signature:
             for name, spec in self.inputs.items():
                 _check([row[name] for row in rows], name, spec)
 
-    def example_row(self) -> Any:
-        """A row that fits."""
-        examples = {name: spec.example() for name, spec in self.inputs.items()}
+    def example_row(self, size: int = 1) -> Any:
+        """A row that fits, dimensions of any size being `size`."""
+        examples = {name: spec.example(size) for name, spec in self.inputs.items()}
         return next(iter(examples.values())) if len(examples) == 1 else examples
 
     def _check_names(self, rows: Sequence[Any]) -> None:

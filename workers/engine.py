@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import os
+import logging
 import pickle
-import signal
 import sys
 import threading
 import time
@@ -16,28 +14,29 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import NoReturn
 
-from shunter.storage.errors import ModelError
+from shunter.storage.errors import ModelError, ModelLoadError
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.model_registry import read_config
 from shunter.storage.object_store import open_object_store
 from shunter.workers.assembly import JobRun
 from shunter.workers.batcher import Batcher
 from shunter.workers.engine_arguments import EngineArguments
+from shunter.workers.inputs_ahead import InputsAhead
+from shunter.workers.lifeline import EXIT_ORPHANED, bind_to_parent, leave
 from shunter.workers.line import Line
 from shunter.workers.loaders import load_model
 from shunter.workers.messages import Drop, Loaded, LoadFailed, Run, Stop, Stopped, ToEngine, ToHub
+from shunter.workers.preprocess_pool import PreprocessPool
 from shunter.workers.runner import Runner
 from shunter.workers.stages import Stages
+from shunter.workers.warmup import warm_up
 
 EXIT_STOPPED = 0
 EXIT_CRASHED = 1
 EXIT_LOAD_FAILED = 3
-EXIT_ORPHANED = 4
 
 SWITCH_INTERVAL_S = 0.0005
 """A stage that holds the interpreter gives way after this long, so that the model is not kept waiting."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 class HubPipe:
@@ -66,15 +65,17 @@ class HubPipe:
 def main(arguments: EngineArguments) -> NoReturn:
     """Run one engine until its hub stops it or dies."""
     _bind_to_hub()
+    _log_to_stderr()
     hub = HubPipe(arguments.fd)
+    store = open_object_store(arguments.object_store)
+    inputs = InputsAhead(store)
+    loaded = threading.Event()
     try:
         config = read_config(arguments.path)
-        line = _line(config)
-        loaded = threading.Event()
-        _start(lambda: _listen(hub, line, loaded), "listen")
+        line = make_line(config)
+        _start(lambda: _listen(hub, line, inputs, loaded), "listen")
         began = time.monotonic()
-        runner = Runner(load_model(arguments.path, config, arguments.device), device=arguments.device)
-        _warm_up(runner, config)
+        runner, pool = _load(arguments, config)
     except ModelError as error:
         hub.send(LoadFailed(error.message))
         leave(EXIT_LOAD_FAILED)
@@ -82,14 +83,34 @@ def main(arguments: EngineArguments) -> NoReturn:
     gc.collect()
     gc.freeze()
     loaded.set()
-    hub.send(Loaded(load_s=time.monotonic() - began, max_rows=config.batching.max_rows))
-    store = open_object_store(arguments.object_store)
-    _run(Stages(line, runner, store, send=hub.send, bunch_rows=config.batching.max_rows))
+    rows = config.batching.max_rows
+    hub.send(Loaded(load_s=time.monotonic() - began, max_rows=rows))
+    preprocess = pool.preprocess if pool else None
+    _run(Stages(line, runner, store, inputs=inputs, send=hub.send, bunch_rows=rows, preprocess=preprocess))
     hub.send(Stopped(line.returned))
     leave(EXIT_STOPPED)
 
 
-def _line(config: ModelConfig) -> Line:
+def _load(arguments: EngineArguments, config: ModelConfig) -> tuple[Runner, PreprocessPool | None]:
+    processes = config.run.preprocess_processes
+    pool = PreprocessPool(arguments.path, processes) if processes else None
+    model = load_model(arguments.path, config, arguments.device)
+    run = config.run
+    runner = Runner(model, device=arguments.device, dtype=run.dtype, compile=run.compile)
+    if run.warmup:
+        warm_up(runner, config)
+    if pool is not None:
+        if not runner.changes_rows:
+            raise ModelLoadError(
+                f"[run] preprocess_processes is {processes}, and the model does not preprocess: "
+                "write preprocess or preprocess_batch, or leave the setting out"
+            )
+        pool.wait_until_loaded()
+    return runner, pool
+
+
+def make_line(config: ModelConfig) -> Line:
+    """An empty line with a model's limits."""
     batcher: Batcher[JobRun] = Batcher(config.batching)
     return Line(batcher, bunch_rows=config.batching.max_rows)
 
@@ -101,14 +122,18 @@ def _run(stages: Stages) -> None:
     stages.run_batches()
 
 
-def _listen(hub: HubPipe, line: Line, loaded: threading.Event) -> None:
+def _listen(hub: HubPipe, line: Line, inputs: InputsAhead, loaded: threading.Event) -> None:
     while True:
         said = hub.receive()
+        arrived = [message for message in said if isinstance(message, Run)]
+        for run in arrived:
+            inputs.expect(run.job)
         # All at once, so that they are preprocessed together; what is dropped among them arrived before.
-        line.accept([message for message in said if isinstance(message, Run)])
+        line.accept(arrived)
         for message in said:
             if isinstance(message, Drop):
                 line.drop(message.claim)
+                inputs.forget(message.claim)
             elif isinstance(message, Stop):
                 line.stop()
                 if not loaded.is_set():
@@ -116,22 +141,17 @@ def _listen(hub: HubPipe, line: Line, loaded: threading.Event) -> None:
                     leave(EXIT_STOPPED)
 
 
-def _warm_up(runner: Runner, config: ModelConfig) -> None:
-    if config.run.warmup:
-        runner.warm_up(config.signature.example_row(), rows=config.batching.max_rows)
-
-
 def _bind_to_hub() -> None:
-    """End with the hub, and only with it: a terminal's Ctrl-C is for the hub, which then says Stop."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Not SIG_IGN, which the model's own child processes would inherit.
-        signal.signal(number, lambda *_: None)
+    bind_to_parent()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # A stage that dies would leave the others waiting for it.
     sys.excepthook = _crash
     threading.excepthook = lambda failure: _crash(failure.exc_type, failure.exc_value, failure.exc_traceback)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("shunter").setLevel(logging.INFO)
 
 
 def _start(target: Callable[[], None], name: str) -> None:
@@ -141,13 +161,6 @@ def _start(target: Callable[[], None], name: str) -> None:
 def _crash(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> NoReturn:
     traceback.print_exception(kind, error, trace)
     leave(EXIT_CRASHED)
-
-
-def leave(code: int) -> NoReturn:
-    """End the process at once: what a model's own threads or exit handlers do must not keep it alive."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,10 @@ class Model:
     def load(self, directory: Path, device: str, **params: Any) -> None:
         """Load the weights from the version directory, once; `params` are model.toml's [params]."""
 
+    def load_preprocess(self, directory: Path, **params: Any) -> None:
+        """Load what preprocessing needs, in each process of [run] preprocess_processes; all by default."""
+        self.load(directory, "cpu", **params)
+
     def preprocess(self, row: Any) -> Any:
         """Turn one row into what `forward` takes; an error here is that row's alone."""
         return row

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from shunter.storage.errors import InvalidInput, ModelLoadError, OutputMismatch
-from shunter.workers.isolation import Failure, Isolated, Raised, Retry, Verdict, attempt, isolate, judge
+from shunter.storage.errors import InvalidInput, OutputMismatch
+from shunter.workers.device import Device, Inputs, compiled
+from shunter.workers.isolation import Isolated, Raised, Verdict, attempt, isolate, judge
 from shunter.workers.model import hooks_of
 from shunter.workers.scatter import scatter
 
@@ -22,28 +21,43 @@ class Place:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What `forward` takes for one whole batch, on the device."""
+class Timing(NamedTuple):
+    """How long `forward` took for a batch of `rows`, padded to `pad_to` tokens (0: no length)."""
 
-    value: Any
+    rows: int
+    pad_to: int
+    seconds: float
 
 
 _ANYWHERE = Place(None, 0)
 
 
 class Runner:
-    """One loaded model on one device. Bad rows come back as verdicts, never as exceptions."""
+    """One loaded model on one device. Bad rows come back as verdicts, never as exceptions.
 
-    def __init__(self, model: object, *, device: str = "cpu") -> None:
+    `timings` are what its warm-up measured. Raises ModelLoadError for settings that the model cannot have.
+    """
+
+    def __init__(
+        self, model: object, *, device: str = "cpu", dtype: str | None = None, compile: bool = False
+    ) -> None:
+        self.timings: list[Timing] = []
         self._hooks = hooks_of(model)
-        self._device = device
+        self._device = Device(device, dtype=dtype)
+        for setting, wanted in (("dtype", dtype), ("compile", compile)):
+            if wanted:
+                self._device.check(setting)
+        self._call = compiled(self._hooks.forward) if compile else self._hooks.forward
+
+    @property
+    def changes_rows(self) -> bool:
+        """Whether the model has preprocessing of its own."""
+        return bool(self._hooks.preprocess or self._hooks.preprocess_batch)
 
     @property
     def preprocesses(self) -> bool:
         """Whether model code runs before the batch is made."""
-        hooks = self._hooks
-        return bool(hooks.preprocess or hooks.preprocess_batch or hooks.length or hooks.shape_key)
+        return bool(self.changes_rows or self._hooks.length or self._hooks.shape_key)
 
     @property
     def gathers(self) -> bool:
@@ -54,16 +68,6 @@ class Runner:
     def postprocesses(self) -> bool:
         """Whether model code runs after the batch."""
         return self._hooks.postprocess is not None
-
-    def warm_up(self, row: Any, *, rows: int) -> None:
-        """Run one full batch of a sample row; raises ModelLoadError if that fails."""
-        values = self.preprocess([row] * rows)
-        place = self.places(values[:1])[0]
-        first = place
-        if isinstance(place, Place):
-            first = self.forward(values, pad_to=place.length).results[0]
-        if isinstance(first, Failure | Retry):
-            raise ModelLoadError(f"the warm-up batch of {rows} rows of zeros failed: {first.message}")
 
     def preprocess(self, rows: list[Any]) -> list[Any]:
         """Every row as `forward` takes it, or why not."""
@@ -122,9 +126,9 @@ class Runner:
         return _ANYWHERE if self._hooks.shape_key is None else Place(self._hooks.shape_key(value), 0)
 
     def _run(self, values: list[Any], pad_to: int, inputs: Inputs | None) -> list[Any]:
-        gathered = inputs or self._gather(values, pad_to)
-        with _inference_mode():
-            outputs = self._hooks.forward(gathered.value)
+        batch = self._device.receive(inputs or self._gather(values, pad_to))
+        with self._device.forwarding():
+            outputs = self._call(batch)
         try:
             return scatter(outputs, len(values))
         except InvalidInput as error:
@@ -133,8 +137,8 @@ class Runner:
     def _gather(self, values: list[Any], pad_to: int) -> Inputs:
         if self._hooks.collate is None:
             return Inputs(values)
-        with _inference_mode():
-            return Inputs(_move(self._hooks.collate(values, pad_to=pad_to or None), self._device))
+        with self._device.collating():
+            return self._device.move(self._hooks.collate(values, pad_to=pad_to or None))
 
     def _preprocess_together(self, rows: list[Any], hook: Callable[[list[Any]], Sequence[Any]]) -> list[Any]:
         made = attempt(lambda: list(hook(rows)))
@@ -152,26 +156,3 @@ def _only(rows: Sequence[Any]) -> Any:
     if len(rows) != 1:
         raise OutputMismatch(f"preprocess_batch returned {len(rows)} rows for 1: return as many as it gets")
     return rows[0]
-
-
-def _inference_mode() -> Any:
-    torch: Any = sys.modules.get("torch")
-    return nullcontext() if torch is None else torch.inference_mode()
-
-
-def _move(value: Any, device: str) -> Any:
-    """The same batch with its tensors on the device, pinned on the way to a GPU."""
-    torch: Any = sys.modules.get("torch")
-    if torch is None or device == "cpu":
-        return value
-    if isinstance(value, torch.Tensor):
-        pinned = value.pin_memory() if device.startswith("cuda") and value.device.type == "cpu" else value
-        return pinned.to(device, non_blocking=True)
-    if hasattr(value, "to"):
-        return value.to(device)
-    if isinstance(value, Mapping):
-        return {name: _move(inner, device) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        moved = [_move(inner, device) for inner in value]
-        return moved if isinstance(value, list) else tuple(moved)
-    return value

@@ -24,13 +24,14 @@ from shunter.storage.job import Claim
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import Outcome
 from shunter.storage.payload import decode_rows
-from shunter.storage.results import Blob, load_block
 from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, refused, retried
 from shunter.workers.batch import Batch, Row
+from shunter.workers.device import Inputs
+from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Isolated, Verdict
 from shunter.workers.line import Late, Line
 from shunter.workers.messages import BatchDone, Begun, Finished, ToHub
-from shunter.workers.runner import Inputs, Runner
+from shunter.workers.runner import Runner
 
 FINISH_QUEUE = 2
 """Batches that may wait for their postprocessing before the model has to."""
@@ -57,7 +58,10 @@ class _Ran:
 
 
 class Stages:
-    """One model's stages; `send` writes to the hub, at once, from any thread."""
+    """One model's stages; `send` writes to the hub, at once, from any thread.
+
+    `preprocess` stands in for the runner's own, in processes beside this one.
+    """
 
     def __init__(
         self,
@@ -65,15 +69,19 @@ class Stages:
         runner: Runner,
         store: ObjectStore,
         *,
+        inputs: InputsAhead,
         send: Callable[[ToHub], None],
         bunch_rows: int,
+        preprocess: Callable[[list[Any]], list[Any]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line = line
         self._runner = runner
         self._store = store
+        self._inputs = inputs
         self._send = send
         self._bunch_rows = bunch_rows
+        self._change = preprocess or runner.preprocess
         self._clock = clock
         self._gathered: queue.SimpleQueue[_Gathered | None] = queue.SimpleQueue()
         self._results: queue.Queue[_Ran | list[Decoded]] = queue.Queue(FINISH_QUEUE)
@@ -83,9 +91,11 @@ class Stages:
         while True:
             bunch = self._line.next_jobs()
             rows = [(run, *row) for run in bunch for row in enumerate(self._decode(run))]
-            with self._hold("preprocess", bunch if self._runner.preprocesses else ()):
-                for start in range(0, len(rows), self._bunch_rows):
-                    self._preprocess(rows[start : start + self._bunch_rows])
+            for start in range(0, len(rows), self._bunch_rows):
+                part = rows[start : start + self._bunch_rows]
+                runs = dict.fromkeys(run for run, _, _ in part)
+                with self._hold("preprocess", [*runs] if self._runner.preprocesses else ()):
+                    self._preprocess(part, runs)
 
     def gather_batches(self) -> None:
         """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
@@ -125,10 +135,11 @@ class Stages:
         job = run.job
         now = self._clock()
         if run.expired(now):
+            self._inputs.forget(run.claim)
             self._report((run, expired(run)))
             return []
         try:
-            rows = decode_rows(load_block(self._store, Blob(job.input, job.input_key)))
+            rows = decode_rows(self._inputs.take(job))
             if len(rows) != job.rows:
                 raise PayloadError(f"the input holds {len(rows)} rows, the job says {job.rows}")
         except (PayloadError, ObjectNotFound) as error:
@@ -139,13 +150,13 @@ class Stages:
             return []
         return rows
 
-    def _preprocess(self, decoded: list[Decoded]) -> None:
+    def _preprocess(self, decoded: list[Decoded], runs: Iterable[JobRun]) -> None:
         began = self._clock()
-        values = self._runner.preprocess([value for _, _, value in decoded])
+        values = self._change([value for _, _, value in decoded])
         rows: list[Row[JobRun]] = []
         failed: list[Decoded] = []
         now = self._clock()
-        for run in dict.fromkeys(run for run, _, _ in decoded):
+        for run in runs:
             run.preprocess_row_s = (now - began) / len(decoded)
         for (run, index, _), value, place in zip(decoded, values, self._runner.places(values), strict=True):
             if isinstance(place, Verdict):

@@ -29,3 +29,10 @@ def load_model(directory: Path, config: ModelConfig, device: str) -> Any:
             "or a model.py that loads several"
         )
     return _SUFFIXES[artifacts[0].suffix](artifacts[0], config, device)
+
+
+def load_preprocessor(directory: Path, config: ModelConfig) -> Any:
+    """A model that need only preprocess, on the CPU; raises ModelLoadError."""
+    if (directory / python_file.FILE_NAME).is_file():
+        return python_file.load_preprocessor(directory, config)
+    return load_model(directory, config, "cpu")

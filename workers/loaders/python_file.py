@@ -17,20 +17,39 @@ FILE_NAME = "model.py"
 CLASS_NAME = "Model"
 
 
+_REMEDY = "mend model.py, or the [params] of model.toml if they do not fit its {method}()"
+
+
 def load(directory: Path, config: ModelConfig, device: str) -> Any:
     """Import the file, make a Model and load it."""
-    path = directory / FILE_NAME
-    with author_errors(path, "mend model.py, or the [params] of model.toml if they do not fit its load()"):
-        kind = getattr(_module(path), CLASS_NAME, None)
-        if kind is None:
-            raise ModelLoadError(
-                f"{path} defines no class named {CLASS_NAME}: add one, with a forward(rows) method"
-            )
-        model = kind()
-        if not callable(getattr(model, "forward", None)):
-            raise ModelLoadError(f"{path}: {CLASS_NAME} has no forward method: add forward(self, rows)")
+    with author_errors(directory / FILE_NAME, _REMEDY.format(method="load")):
+        model = _make(directory)
         if hasattr(model, "load"):
             model.load(directory, device, **config.params)
+    return model
+
+
+def load_preprocessor(directory: Path, config: ModelConfig) -> Any:
+    """Import the file and make a Model that can preprocess, by its `load_preprocess` if it has one."""
+    with author_errors(directory / FILE_NAME, _REMEDY.format(method="load_preprocess")):
+        model = _make(directory)
+        if hasattr(model, "load_preprocess"):
+            model.load_preprocess(directory, **config.params)
+        elif hasattr(model, "load"):
+            model.load(directory, "cpu", **config.params)
+    return model
+
+
+def _make(directory: Path) -> Any:
+    path = directory / FILE_NAME
+    kind = getattr(_module(path), CLASS_NAME, None)
+    if kind is None:
+        raise ModelLoadError(
+            f"{path} defines no class named {CLASS_NAME}: add one, with a forward(rows) method"
+        )
+    model = kind()
+    if not callable(getattr(model, "forward", None)):
+        raise ModelLoadError(f"{path}: {CLASS_NAME} has no forward method: add forward(self, rows)")
     return model
 
 

@@ -1,0 +1,1 @@
+"""Tests that need CUDA; without it they are skipped."""
