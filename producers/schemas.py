@@ -163,6 +163,55 @@ class WorkersDocument(BaseModel):
     workers: list[WorkerDocument]
 
 
+class BatchDocument(BaseModel):
+    """One batch; times are in seconds, `wait_s` is its oldest row's in line."""
+
+    model_config = ConfigDict(extra="allow")
+
+    age_s: float
+    rows: int
+    jobs: int
+    reason: str
+    full_rows: int
+    wait_s: float
+    preprocess_s: float
+    forward_s: float
+    postprocess_s: float
+
+
+class VersionBatchesDocument(BaseModel):
+    """A model version's batches over all live workers; null where nothing tells.
+
+    `fill` is rows over what full batches would have held, `padding` the share of the computed tokens that
+    were padding, `queue_s` the mean wait of a batch's oldest row, `busy` the share of the last minute that
+    the model ran.
+    """
+
+    version: int
+    workers: int
+    batches: int
+    rows: int
+    forwards: int
+    mean_rows: float | None
+    fill: float | None
+    padding: float | None
+    queue_s: float | None
+    rows_per_s: float
+    busy: float | None
+    seconds: dict[str, float]
+    sizes: dict[str, int]
+    reasons: dict[str, int]
+    recent: list[BatchDocument]
+    sizing: list[dict[str, Any]]
+
+
+class BatchesDocument(BaseModel):
+    """The batches of a model's versions."""
+
+    model: str
+    versions: list[VersionBatchesDocument]
+
+
 class HealthDocument(BaseModel):
     """The process answers."""
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from shunter import __version__
+from shunter.commands.batches import batches
 from shunter.commands.fleet import demo, env, up
 from shunter.commands.jobs import cancel, results, status, submit
 from shunter.commands.listings import models, workers
@@ -45,6 +46,7 @@ for command in (
     cancel,
     workers,
     models,
+    batches,
     quarantine,
     worker,
     api,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg2.extras import Json
 
+from shunter.storage.batch_report import split_key, sum_up
 from shunter.storage.database import Database, fetch_all
 from shunter.storage.errors import shorten
 
@@ -67,6 +68,17 @@ class Worker:
     def serving(self, model: str, version: int) -> Serving | None:
         """What it says of this model version, if it serves it."""
         return next((s for s in self.serves if (s.model, s.version) == (model, version)), None)
+
+
+def batches_by_version(
+    workers: Iterable[Worker], *, model: str | None = None
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """What live workers tell of their batches, summed up by (model, version), in that order."""
+    told: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for worker in workers:
+        for key, document in worker.stats.items() if worker.live else ():
+            told.setdefault(split_key(key), []).append(document)
+    return {key: sum_up(told[key]) for key in sorted(told) if model in (None, key[0])}
 
 
 REGISTER = """

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from shunter.storage.batch_report import join_key
 from shunter.storage.job import Claim, JobState, Move, Priority
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome, failed
@@ -46,7 +47,7 @@ class EngineRoom:
         self._accuse = accuse
         self._engines: dict[ModelKey, EngineHandle] = {}
         self._failures: dict[ModelKey, str] = {}
-        self._stats: dict[ModelKey, BatchStats] = {key: BatchStats() for key in models}
+        self._stats: dict[ModelKey, BatchStats] = {key: BatchStats(time.monotonic()) for key in models}
 
     @property
     def empty(self) -> bool:
@@ -64,7 +65,8 @@ class EngineRoom:
 
     def stats(self) -> dict[str, object]:
         """The batches of each model version."""
-        return {f"{name}:{version}": stats.document() for (name, version), stats in self._stats.items()}
+        now = time.monotonic()
+        return {join_key(*key): stats.document(now) for key, stats in self._stats.items()}
 
     def hand_over(self, held: Held) -> None:
         """Give a claimed job to its engine, which is started if there is none."""
@@ -99,7 +101,9 @@ class EngineRoom:
             case messages.LoadFailed(reason):
                 engine.verdict = engine.verdict or reason
             case messages.BatchDone():
-                self._stats[engine.key].add(message)
+                self._stats[engine.key].add(message, time.monotonic())
+            case messages.Costs(sizing):
+                self._stats[engine.key].sizing = sizing
             case messages.Finished(outcomes):
                 for outcome in outcomes:
                     self._finished(engine, outcome)

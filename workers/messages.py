@@ -5,6 +5,7 @@
     Drop    forget this claim          LoadFailed the model cannot be loaded; the engine exits
     Stop    finish what is in hand     Begun      what a stage is about to touch
                                        BatchDone  a batch left the model, with its timings
+                                       Costs      what was learnt about batch sizes, now and then
                                        Finished   jobs whose rows are all done
                                        Stopped    nothing is in hand any more; the engine exits
 
@@ -14,8 +15,9 @@ gathered and said together; what an engine says leaves it at once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.outcome import Outcome
@@ -72,17 +74,28 @@ class Begun:
 class BatchDone:
     """One batch went through the model, with its timings in seconds and the reason it was closed.
 
-    `forwards` is 1 unless some of its rows failed.
+    `forwards` is 1 unless some of its rows failed, `full_rows` the rows that would have filled it. Of a
+    model with lengths `tokens` are the real ones, `padded_tokens` those that the model computed.
     """
 
     rows: int
     jobs: int
     reason: str
+    full_rows: int
+    tokens: int
+    padded_tokens: int
     wait_s: float
     preprocess_s: float
     forward_s: float
     postprocess_s: float
     forwards: int
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What was learnt about the cost of each batch size, as a JSON document."""
+
+    sizing: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +113,4 @@ class Stopped:
 
 
 ToEngine = Run | Drop | Stop
-ToHub = Loaded | LoadFailed | Begun | BatchDone | Finished | Stopped
+ToHub = Loaded | LoadFailed | Begun | BatchDone | Costs | Finished | Stopped

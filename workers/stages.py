@@ -30,11 +30,14 @@ from shunter.workers.device import Inputs
 from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Isolated, Verdict
 from shunter.workers.line import Late, Line
-from shunter.workers.messages import BatchDone, Begun, Finished, ToHub
+from shunter.workers.messages import BatchDone, Begun, Costs, Finished, ToHub
 from shunter.workers.runner import Runner
 
 FINISH_QUEUE = 2
 """Batches that may wait for their postprocessing before the model has to."""
+
+COSTS_INTERVAL_S = 1.0
+"""What was learnt about batch sizes is told so often, while batches run."""
 
 Decoded = tuple[JobRun, int, Any]
 """A row before it has a place in line: its job, its index, its value."""
@@ -84,6 +87,7 @@ class Stages:
         self._change = preprocess or runner.preprocess
         self._clock = clock
         self._gathered: queue.SimpleQueue[_Gathered | None] = queue.SimpleQueue()
+        self._tell_costs_at = 0.0
         self._results: queue.Queue[_Ran | list[Decoded]] = queue.Queue(FINISH_QUEUE)
 
     def preprocess_jobs(self) -> None:
@@ -207,7 +211,11 @@ class Stages:
         with self._hold("postprocess", ran.runs if self._runner.postprocesses else ()):
             results = self._runner.postprocess(ran.isolated.results)
         self._line.finished()
-        self._send(_batch_done(ran, postprocess_s=self._clock() - began))
+        now = self._clock()
+        self._send(_batch_done(ran, postprocess_s=now - began))
+        if now >= self._tell_costs_at:
+            self._tell_costs_at = now + COSTS_INTERVAL_S
+            self._send(Costs(self._line.costs()))
         self._settle((row.ticket, row.index, result) for row, result in zip(ran.rows, results, strict=True))
 
     @contextmanager
@@ -250,6 +258,9 @@ def _batch_done(ran: _Ran, *, postprocess_s: float) -> BatchDone:
         rows=len(ran.rows),
         jobs=len(ran.runs),
         reason=batch.reason.value,
+        full_rows=batch.limit,
+        tokens=batch.tokens,
+        padded_tokens=batch.padded_tokens,
         wait_s=batch.wait_s,
         preprocess_s=sum(row.ticket.preprocess_row_s for row in ran.rows) + ran.gathered.gather_s,
         forward_s=ran.forward_s,

@@ -43,7 +43,7 @@ def create_app(settings: Settings, *, max_body_bytes: int = MAX_BODY_BYTES) -> F
     context = Context(
         backend=backend,
         polls=LongPolls(backend.watcher),
-        metrics=Metrics(partial(depths, backend.database)),
+        metrics=Metrics(partial(depths, backend.database), backend.workers.present),
         max_body_bytes=max_body_bytes,
     )
     app = FastAPI(

@@ -12,9 +12,10 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from shunter.producers.api.answers import answer, problems
-from shunter.producers.api.context import WithContext
+from shunter.producers.api.context import Context, WithContext
 from shunter.producers.api.metrics import MEDIA_TYPE
 from shunter.producers.schemas import (
+    BatchesDocument,
     HealthDocument,
     ModelDocument,
     ModelsDocument,
@@ -23,7 +24,7 @@ from shunter.producers.schemas import (
 )
 from shunter.storage.errors import NotFound, QueueUnavailable
 from shunter.storage.model_registry import RegisteredModel
-from shunter.storage.worker_registry import Worker
+from shunter.storage.worker_registry import Worker, batches_by_version
 
 fleet = APIRouter(prefix="/v1", tags=["fleet"])
 health = APIRouter(tags=["health"])
@@ -40,10 +41,16 @@ def models(context: WithContext) -> Response:
 @fleet.get("/models/{name}", response_model=ModelDocument, responses=problems(404, 422, 503))
 def model(context: WithContext, name: Annotated[str, Path()]) -> Response:
     """One registered model with its versions."""
-    versions = [known for known in context.backend.registry.list() if known.name == name]
-    if not versions:
-        raise NotFound(f"no model is called {name!r:.80}: /v1/models lists those that are registered")
-    return answer(_model(name, versions))
+    return answer(_model(name, _versions(context, name)))
+
+
+@fleet.get("/models/{name}/batches", response_model=BatchesDocument, responses=problems(404, 422, 503))
+def batches(context: WithContext, name: Annotated[str, Path()]) -> Response:
+    """How the batches of a model's versions were, and why they were closed, over all live workers."""
+    _versions(context, name)
+    told = batches_by_version(context.backend.workers.present(), model=name)
+    versions = [{"version": version, **report} for (_, version), report in told.items()]
+    return answer({"model": name, "versions": versions})
 
 
 @fleet.get("/workers", response_model=WorkersDocument, responses=problems(503))
@@ -73,6 +80,13 @@ def readyz(context: WithContext) -> Response:
 def metrics(context: WithContext) -> Response:
     """This process's counters, and how many jobs are queued, for Prometheus."""
     return Response(context.metrics.exposition(), media_type=MEDIA_TYPE)
+
+
+def _versions(context: Context, name: str) -> list[RegisteredModel]:
+    versions = [known for known in context.backend.registry.list() if known.name == name]
+    if not versions:
+        raise NotFound(f"no model is called {name!r:.80}: /v1/models lists those that are registered")
+    return versions
 
 
 def _model(name: str, versions: Sequence[RegisteredModel]) -> dict[str, Any]:

@@ -12,8 +12,10 @@ import pytest
 from fastapi import FastAPI
 
 from shunter.producers.api import create_app
+from shunter.storage.database import Database
 from shunter.storage.ids import new_id
 from shunter.storage.settings import Settings
+from shunter.storage.worker_registry import WorkerRegistry
 from tests.api_server import serving
 from tests.fake_worker import FakeWorker, register_models
 from tests.waiting import wait_until
@@ -300,6 +302,24 @@ class TestFleet:
         (document,) = api.get("/v1/workers").json()["workers"]
         assert (document["id"], document["live"]) == (str(worker.incarnation), True)
         assert {"model": "echo", "version": 1, "state": "ready", "error": None} in document["serves"]
+
+    def test_the_batches_of_a_model_say_why_they_were_closed(
+        self, api: httpx.Client, settings: Settings, worker: FakeWorker
+    ) -> None:
+        told = {"batches": 4, "rows": 12, "full_rows": 16, "reasons": {"full": 3, "idle": 1}}
+        told |= {"seconds": {"wait": 2.0, "forward": 1.0}, "sizes": {"4": 2, "2": 2}, "busy": 0.5}
+        database = Database(settings.database_url)
+        stats = {"echo:1": told, "negate:1": {"batches": 1, "rows": 1}}
+        WorkerRegistry(database).beat(worker.incarnation, state="ready", serves=(), stats=stats)
+        database.close()
+        (version,) = api.get("/v1/models/echo/batches").json()["versions"]
+        assert (version["version"], version["workers"], version["fill"]) == (1, 1, 0.75)
+        assert (version["queue_s"], version["padding"], version["recent"]) == (0.5, None, [])
+        assert version["reasons"] == {"full": 3, "idle": 1}
+        problem(api.get("/v1/models/none/batches"), 404, "not_found")
+        metrics = api.get("/metrics").text
+        labels = 'model="echo",reason="full",version="1",worker="fake@here"'
+        assert f"shunter_batches_total{{{labels}}} 3.0" in metrics
 
     def test_health_and_readiness(self, api: httpx.Client) -> None:
         assert api.get("/healthz").json() == {"status": "ok"}
