@@ -2,7 +2,8 @@
 
 A batch is a contiguous run of lengths around the oldest row of the class in front, so the window in which
 similar rows are looked for is all that waits, and the patience of the oldest row is never tried: it is in the
-next batch of its class. Of the runs that hold it, the one with the least cost per real token is taken.
+next batch of its class. Of the runs that hold it the one is taken that wastes least per row: on padding, and
+on its part of what a batch costs besides its tokens.
 """
 
 from __future__ import annotations
@@ -156,16 +157,16 @@ class _Waiting(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Rows from `least` to `pad_to` long are worth their padding; `cost` in tokens paid per real token."""
+    """Rows from `least` to `pad_to` long belong together; `waste`: tokens of padding and overhead per row."""
 
-    cost: float
+    waste: float
     least: int
     pad_to: int
     limit: int
 
 
 def _cheapest_run(waiting: _Waiting, seats: Seats) -> _Run:
-    """Of all runs that hold a row of the anchor's length, the one with the least cost per real token."""
+    """Of all runs that hold a row of the anchor's length, the one with the least waste."""
     best: _Run | None = None
     above = 0
     for top in range(waiting.anchor, len(waiting.lengths)):
@@ -174,7 +175,7 @@ def _cheapest_run(waiting: _Waiting, seats: Seats) -> _Run:
         if best is not None and 1 + above >= limit:
             break
         run = _run_below(waiting, top, limit)
-        if best is None or run.cost < best.cost:
+        if best is None or run.waste < best.waste:
             best = run
         above += waiting.counts[top]
     assert best is not None
@@ -182,16 +183,15 @@ def _cheapest_run(waiting: _Waiting, seats: Seats) -> _Run:
 
 
 def _run_below(waiting: _Waiting, top: int, limit: int) -> _Run:
-    """Go down from the longest for as long as the next row costs less than the average so far."""
+    """Go down from the longest for as long as the next row wastes less than the average so far."""
     lengths, counts, anchor, overhead = waiting
-    pad_to, rows, tokens = lengths[top], 1, lengths[anchor]
-    least = pad_to
+    pad_to = lengths[top]
+    rows, wasted = 1, overhead + pad_to - lengths[anchor]
     for index in range(top, -1, -1):
-        length = lengths[index]
-        if rows >= limit or pad_to * tokens > (overhead + rows * pad_to) * length:
+        padding = pad_to - lengths[index]
+        if rows >= limit or padding * rows > wasted:
             break
         count = min(counts[index] - (index == anchor), limit - rows)
         rows += count
-        tokens += count * length
-        least = length
-    return _Run((overhead + rows * pad_to) / tokens, least, pad_to, limit)
+        wasted += count * padding
+    return _Run(wasted / rows, pad_to - int(wasted / rows), pad_to, limit)

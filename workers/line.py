@@ -137,7 +137,7 @@ class Line:
                     self._start(batch)
                     return batch
                 moment = self._next_moment(now)
-                self._for_batches.wait(None if moment is None else moment - now)
+                self._for_batches.wait(None if moment is None else max(0.0, moment - now))
             return None
 
     def measured(self, batch: Batch[JobRun], seconds: float) -> None:
@@ -209,7 +209,7 @@ class Line:
         """The jobs of which nothing has been taken and that cannot be in time any more."""
         late = []
         least_s = self._batcher.least_seconds()
-        while self._deadlines and (self._deadlines[0][2].taken or self._deadlines[0][0] <= now + least_s):
+        while self._deadlines and (self._deadlines[0][2].taken or self._deadlines[0][0] - least_s <= now):
             _, _, run = heappop(self._deadlines)
             if not (run.taken or run.ended):
                 late.append(run)
@@ -219,7 +219,7 @@ class Line:
         """When time alone closes a batch, or makes a job late."""
         moments = [self._batcher.next_deadline(now)]
         if self._deadlines:
-            moments.append(max(now, self._deadlines[0][0] - self._batcher.least_seconds()))
+            moments.append(self._deadlines[0][0] - self._batcher.least_seconds())
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _try_batch(self, now: float) -> Batch[JobRun] | None:

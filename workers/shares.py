@@ -14,6 +14,10 @@ AGED_SHARE = 1 / 4
 """And so much once its oldest row has been in line for that long: less than half for both together, so that
 a class that is urgent and takes less than half of the machine never waits for old backlog."""
 
+MOST_AHEAD = 0.5
+"""So much of a batch that a class got beyond its share, in room that nobody else wanted, counts as paid ahead.
+Then a burst of urgent rows has all seats."""
+
 ROUNDING = 1e-9
 """Seats are whole: what thirds and fifths of a batch lose in the sum is not lost to the class."""
 
@@ -28,9 +32,9 @@ def share(priority: Priority, *, waited_s: float = 0.0) -> float:
 class Ledger:
     """What the classes are owed, in whole batches: a class that waits is owed its share of every batch.
 
-    It is paid in seats of batches that others lead, or with a batch of its own once it is owed one. So a
-    class that waits gets at least one full batch in 1/SHARE, in whatever lanes its rows are. Counted in
-    service and not in seconds, the bound holds for models of every speed.
+    It is paid in seats of batches that others lead, or with a batch of its own once it is owed one. So what
+    begins to wait is served within 1/SHARE batches, and what was served lately within (1 + MOST_AHEAD)/SHARE,
+    in whatever lane. Counted in service and not in seconds, the bound holds for models of every speed.
     """
 
     def __init__(self) -> None:
@@ -42,7 +46,7 @@ class Ledger:
 
     def seats(self, priority: Priority, limit: int) -> int:
         """How many of a batch's seats are kept for the class, if another leads: less than half."""
-        return min(int(self._owed[priority] * limit + ROUNDING), (limit - 1) // 2)
+        return max(0, min(int(self._owed[priority] * limit + ROUNDING), (limit - 1) // 2))
 
     def settle(self, waited_s: Mapping[Priority, float], paid: Mapping[Priority, float]) -> None:
         """A batch was closed: how long each class had waited that did, and which part of the seats it got.
@@ -53,4 +57,4 @@ class Ledger:
             waits = priority in waited_s
             earned = share(priority, waited_s=waited_s[priority]) if waits else 0.0
             owed = self._owed[priority] + earned - paid.get(priority, 0.0)
-            self._owed[priority] = min(1.0, max(0.0, owed)) if waits else 0.0
+            self._owed[priority] = min(1.0, max(-MOST_AHEAD, owed)) if waits else 0.0

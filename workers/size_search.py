@@ -11,17 +11,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-DUEL_BATCHES = 8
+DUEL_BATCHES = 12
 """Batches of each side of a duel; the slowest and the fastest are left out."""
 
-CLEAR_AFTER, CLEAR_RATIO = 2, 0.75
-"""A rival that is so much cheaper after so many batches has won already."""
+CLEAR_AFTER, CLEAR_RATIO = 2, 1.3
+"""A duel in which one side costs so many times the other after so many batches is decided already."""
 
 GIVEN_UP_AFTER = 6 * DUEL_BATCHES
 """A duel that so few rows waited for is given up after so many other batches."""
 
-REST_BATCHES = 64
+REST_BATCHES = 256
 """Batches of the present size between two duels, once every size nearby has been tried."""
+
+SHIFT = 1.25
+"""A present size that costs so many times more or less than when the rest began ends the rest."""
 
 FIRST_BATCHES = 3
 """Batches before the first duel: the very first are slow."""
@@ -50,7 +53,10 @@ class _Duel:
     @property
     def over(self) -> bool:
         fought = min(len(self.base_costs), len(self.rival_costs))
-        return fought >= DUEL_BATCHES or (fought >= CLEAR_AFTER and self.ratio() < CLEAR_RATIO)
+        if CLEAR_AFTER <= fought < DUEL_BATCHES:
+            ratio = self.ratio()
+            return max(ratio, 1 / ratio) >= CLEAR_RATIO
+        return fought >= DUEL_BATCHES
 
     def ratio(self) -> float:
         return _middle(self.rival_costs) / _middle(self.base_costs)
@@ -67,6 +73,8 @@ class Search:
         self._duels = 0
         self._duel: _Duel | None = None
         self._rest = REST_BATCHES if settled else FIRST_BATCHES
+        self._lately: list[float] = []
+        self._at_rest = 0.0
 
     @property
     def base(self) -> int:
@@ -76,7 +84,7 @@ class Search:
     @property
     def settled(self) -> bool:
         """Whether every size nearby has been tried."""
-        return self._duels > 0 and self._duel is None
+        return self._duelled != {} and self._duel is None
 
     def rows(self) -> int:
         """The size that the next batch should have."""
@@ -85,9 +93,8 @@ class Search:
     def add(self, rows: int, cost: float) -> None:
         """Learn what a batch of this size cost per work."""
         if self._duel is None:
-            self._rest -= rows == self._base
-            if self._rest <= 0:
-                self._challenge()
+            if rows == self._base:
+                self._pause(cost)
             return
         duel = self._duel
         if rows == self._base:
@@ -104,6 +111,21 @@ class Search:
     def ratios(self) -> dict[int, float]:
         """What the sizes compared lately cost, relative to the present one."""
         return {self._base: 1.0, **self._ratios}
+
+    def _pause(self, cost: float) -> None:
+        self._rest -= 1
+        self._lately.append(cost)
+        if len(self._lately) == DUEL_BATCHES:
+            now, self._lately = _middle(self._lately), []
+            then = self._at_rest = self._at_rest or now
+            if not 1 / SHIFT <= now / then <= SHIFT:
+                self._rest = 0
+                self._ratios.clear()
+                self._duelled.clear()
+        if self._rest <= 0:
+            self._at_rest = 0.0
+            self._lately = []
+            self._challenge()
 
     def _decide(self, duel: _Duel) -> None:
         ratio, known = duel.ratio(), self._ratios.get(duel.rival)

@@ -18,6 +18,9 @@ START_ROWS = 8
 HANDLING_S = 0.0003
 """What a batch costs the engine besides the forward: locks, announcements, threads that take turns."""
 
+ASSUMED_OVERHEAD = 256
+"""While nobody knows what a batch costs besides its work, it is taken to be so many tokens."""
+
 USUAL_WEIGHT = 0.2
 """Weight of the latest batch in what batches usually take."""
 
@@ -57,9 +60,9 @@ class Sizing:
         return self._all.seconds(1) if self._all.known else 0.0
 
     def overhead_work(self) -> float:
-        """What a batch costs besides its work, as so much work; 0 while nobody knows."""
+        """What a batch costs besides its work, as so much work."""
         overhead, slope = self._all.line() if self._all.known else (0.0, 0.0)
-        return (overhead + HANDLING_S) / slope if slope else 0.0
+        return (overhead + HANDLING_S) / slope if slope else ASSUMED_OVERHEAD
 
     def usual_seconds(self) -> float:
         """What batches took lately, of whatever size."""

@@ -12,6 +12,7 @@ from shunter.storage.outcome import RowFailure
 from shunter.storage.payload import decode_rows, encode_rows
 from shunter.storage.results import input_key, load_block
 from shunter.workers.messages import BatchDone, Begun, Loaded, LoadFailed, Run
+from shunter.workers.sizing import START_ROWS
 from tests.engine_process import (
     DOUBLE,
     GATED,
@@ -61,7 +62,8 @@ def test_while_the_model_is_busy_the_next_batch_fills(tmp_path: Path) -> None:
         engine.send(Run(job_of(["first"])))
         while engine.wait_for(Begun).stage != "forward":
             pass
-        others = [job_of([number]) for number in range(256)]
+        # Nothing is measured yet, so the first size that is tried is full.
+        others = [job_of([number]) for number in range(START_ROWS)]
         for job in others:
             engine.send(Run(job))
         prefetched = Begun("gather", tuple(claim_of(job) for job in others))
@@ -69,7 +71,7 @@ def test_while_the_model_is_busy_the_next_batch_fills(tmp_path: Path) -> None:
             pass
         (tmp_path / "tiny" / "1" / "gate").touch()
         batches = [engine.wait_for(BatchDone), engine.wait_for(BatchDone)]
-        assert [(batch.rows, batch.reason) for batch in batches] == [(1, "idle"), (256, "full")]
+        assert [(batch.rows, batch.reason) for batch in batches] == [(1, "idle"), (START_ROWS, "full")]
 
 
 def test_a_bad_row_in_a_batch_of_256_fails_alone_in_few_forwards(tmp_path: Path) -> None:
