@@ -29,6 +29,7 @@ from shunter.workers.messages import (
     ToEngine,
     ToHub,
 )
+from shunter.workers.spans import Span, Spans
 
 PATIENCE_S = 60.0
 """How long to wait for an engine's word before the test fails."""
@@ -110,6 +111,11 @@ def claim_of(job: ClaimedJob) -> Claim:
     return Claim(job.id, job.epoch)
 
 
+def spans_of_jobs(*jobs: ClaimedJob) -> Spans:
+    """Every row of some jobs, as a stage announces them."""
+    return tuple(Span(claim_of(job), 0, job.rows) for job in jobs)
+
+
 def outputs_of(outcome: Outcome) -> list[Any]:
     """The outputs that an outcome carries inline."""
     assert outcome.output is not None
@@ -173,10 +179,10 @@ class EngineProcess:
         self.wait_for(Loaded)
         return self
 
-    def run(self, *jobs: ClaimedJob, alone: bool = False) -> list[Outcome]:
+    def run(self, *jobs: ClaimedJob) -> list[Outcome]:
         """The outcomes of some jobs, in the order of the jobs."""
         for job in jobs:
-            self.send(Run(job, alone=alone))
+            self.send(Run(job))
         outcomes: dict[uuid.UUID, Outcome] = {}
         while len(outcomes) < len(jobs):
             outcome = self.wait_for(Finished).outcome

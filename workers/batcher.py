@@ -1,6 +1,6 @@
 """THE micro-batcher: rows of many jobs go in, batches come out, each with the reason it was closed.
 
-    add(rows) -> lane (one key: a length, a shape, or a job that runs alone)
+    add(rows) -> lane (one key: a length or a shape)
               -> line (one priority, first come first served) -> next_batch(now) -> Batch
 
 Pure: no IO, no threads, no tensors. The clock is an argument, in seconds of one monotonic source.
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -53,7 +54,6 @@ class Ticket:
     claim: Claim
     priority: Priority
     deadline: float | None = None
-    alone: bool = False
 
 
 TicketT = TypeVar("TicketT", bound=Ticket)
@@ -82,18 +82,12 @@ class Batch(Generic[TicketT]):
     key: Hashable
     wait_s: float
 
-    @property
-    def alone(self) -> bool:
-        """Whether nothing else may run beside it."""
-        return self.reason is CloseReason.ALONE
-
 
 class _Lane(Generic[TicketT]):
     """The rows of one key, a line for each priority."""
 
-    def __init__(self, key: Hashable, *, alone: bool, tokens: int) -> None:
+    def __init__(self, key: Hashable, *, tokens: int) -> None:
         self.key = key
-        self.alone = alone
         self.tokens = tokens
         self.count = 0
         self._lines: dict[Priority, deque[Row[TicketT]]] = {}
@@ -171,16 +165,20 @@ class Batcher(Generic[TicketT]):
         # Neighbours mostly go to the same line, and looking it up is what costs.
         for (ticket, key), run in groupby(rows, key=_destination):
             batch = list(run)
-            lane = self._lane(ticket, key, batch[0].tokens)
+            lane = self._lanes.get(key)
+            if lane is None:
+                lane = self._lanes[key] = _Lane(key, tokens=batch[0].tokens)
             lane.line(ticket.priority).extend(batch)
             lane.count += len(batch)
 
-    def _lane(self, ticket: TicketT, key: Hashable, tokens: int) -> _Lane[TicketT]:
-        name = (ticket.claim, key) if ticket.alone else key
-        lane = self._lanes.get(name)
-        if lane is None:
-            lane = self._lanes[name] = _Lane(key, alone=ticket.alone, tokens=tokens)
-        return lane
+    def apart(self, rows: Iterable[Row[TicketT]], now: float) -> list[Batch[TicketT]]:
+        """Batches of these rows and no others, within the same limits; they take no place in line."""
+        beside = copy(self)
+        beside._lanes = {}
+        beside.drain()
+        beside.add(rows)
+        batches = iter(lambda: beside.next_batch(now, idle=True), None)
+        return [replace(batch, reason=CloseReason.ALONE) for batch in batches]
 
     def remove(self, claim: Claim) -> int:
         """Take a job's rows out of every lane; returns how many there were."""
@@ -211,7 +209,7 @@ class Batcher(Generic[TicketT]):
             return None
         _, name, reason = min(ready, key=lambda entry: entry[0])
         # While the model is busy, the most urgent lane goes on filling; a lesser one must not pass it.
-        if not idle and reason in (CloseReason.IDLE, CloseReason.ALONE):
+        if not idle and reason is CloseReason.IDLE:
             return None
         return self._close(name, reason, now)
 
@@ -229,8 +227,6 @@ class Batcher(Generic[TicketT]):
         return Batch(rows, reason, lane.key, max(0.0, now - oldest))
 
     def _reason(self, lane: _Lane[TicketT], now: float, more_coming: bool) -> CloseReason | None:
-        if lane.alone:
-            return CloseReason.ALONE
         if lane.count >= self._limit(lane):
             return CloseReason.FULL
         if self._draining:

@@ -24,7 +24,7 @@ from shunter.workers.batcher import Batcher
 from shunter.workers.engine_arguments import EngineArguments
 from shunter.workers.line import Line
 from shunter.workers.loaders import load_model
-from shunter.workers.messages import Drop, Loaded, LoadFailed, Run, Stop, Stopped, ToEngine, ToHub
+from shunter.workers.messages import Drop, Loaded, LoadFailed, Probe, Run, Stop, Stopped, ToEngine, ToHub
 from shunter.workers.runner import Runner
 from shunter.workers.stages import Stages
 
@@ -108,6 +108,8 @@ def _listen(hub: HubPipe, line: Line, loaded: threading.Event) -> None:
         message = hub.receive()
         if isinstance(message, Run):
             line.accept(message)
+        elif isinstance(message, Probe):
+            line.accept_probe(message)
         elif isinstance(message, Drop):
             line.drop(message.claim)
         elif isinstance(message, Stop):

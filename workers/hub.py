@@ -39,6 +39,7 @@ from shunter.workers.holdings import Held, Holdings, ModelKey, compare
 from shunter.workers.intake import Intake, queues_of, read
 from shunter.workers.lists import Bunch, Lists
 from shunter.workers.settler import Settled, Settlement, Settler
+from shunter.workers.spans import claims_of
 from shunter.workers.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -255,7 +256,8 @@ class Hub:
 
     def _on_engine(self, mail: FromEngine) -> None:
         if isinstance(mail.message, messages.Begun):
-            self._wire.tell(self._log.begun([claim.id for claim in mail.message.claims], time.time()))
+            ids = [claim.id for claim in claims_of(mail.message.spans)]
+            self._wire.tell(self._log.begun(ids, time.time()))
         self._engines.heard(mail.engine, mail.message)
 
     def _on_engine_gone(self, mail: EngineGone) -> None:

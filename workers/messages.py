@@ -2,8 +2,9 @@
 
     hub -> engine                      engine -> hub
     Run     run this job               Loaded     the model is ready, with its limits
-    Drop    forget this claim          LoadFailed the model cannot be loaded; the engine exits
-    Stop    finish what is in hand     Begun      what a stage is about to touch
+    Probe   run suspect rows apart     LoadFailed the model cannot be loaded; the engine exits
+    Drop    forget this claim          Begun      what a stage is about to touch
+    Stop    finish what is in hand     Probed     a probe has passed
                                        BatchDone  a batch left the model, with its timings
                                        Finished   a job's rows are all done
                                        Stopped    nothing is in hand any more; the engine exits
@@ -16,15 +17,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shunter.storage.job import Claim, ClaimedJob
-from shunter.storage.outcome import Outcome
+from shunter.storage.outcome import Outcome, RowFailure
+from shunter.workers.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run this job; `alone` keeps it out of batches with other jobs, one batch at a time."""
+    """Run this job, but not its `guilty` rows, which are known to kill engines.
+
+    The `withheld` rows, as (start, stop), wait for the probes that name them.
+    """
 
     job: ClaimedJob
-    alone: bool = False
+    guilty: tuple[RowFailure, ...] = ()
+    withheld: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Take these withheld rows through the model with nothing else in its hands; Probed follows."""
+
+    spans: Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,12 @@ class Begun:
     """
 
     stage: str
-    claims: tuple[Claim, ...]
+    spans: Spans
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The rows of the oldest probe have been through the model, and the engine is still there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,5 +116,5 @@ class Stopped:
     returned: tuple[Claim, ...]
 
 
-ToEngine = Run | Drop | Stop
-ToHub = Loaded | LoadFailed | Begun | BatchDone | Finished | Stopped
+ToEngine = Run | Probe | Drop | Stop
+ToHub = Loaded | LoadFailed | Begun | Probed | BatchDone | Finished | Stopped

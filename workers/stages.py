@@ -2,7 +2,8 @@
 
     preprocess_jobs -> (line) -> gather_batches -> run_batches -> finish_batches
 
-Every stage announces the claims it is about to touch, so that a crash has a name.
+Every stage announces the rows it is about to touch, so that a crash has a name. Rows that are suspect
+already pass the same stages in a probe, with nothing beside them.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from shunter.storage.errors import (
     PayloadError,
     SettingsError,
 )
-from shunter.storage.job import Claim
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import Outcome
 from shunter.storage.payload import decode_rows
 from shunter.storage.results import Blob, load_block
 from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, refused, retried
 from shunter.workers.batcher import Batch, Row
-from shunter.workers.isolation import Isolated, Verdict
+from shunter.workers.isolation import Failure, Isolated, Verdict
 from shunter.workers.line import Line
-from shunter.workers.messages import BatchDone, Begun, Finished, ToHub
+from shunter.workers.messages import BatchDone, Begun, Finished, Probe, Probed, ToHub
 from shunter.workers.runner import Inputs, Runner
+from shunter.workers.spans import Spans, spans_of
 
 FINISH_QUEUE = 2
 """Batches that may wait for their postprocessing before the model has to."""
@@ -43,6 +44,7 @@ Decoded = tuple[JobRun, int, Any]
 class _Gathered:
     batch: Batch[JobRun]
     runs: Sequence[JobRun]
+    spans: Spans
     inputs: Inputs | None
     gather_s: float
 
@@ -52,6 +54,7 @@ class _Ran:
     gathered: _Gathered
     rows: Sequence[Row[JobRun]]
     runs: Sequence[JobRun]
+    spans: Spans
     isolated: Isolated
     forward_s: float
 
@@ -79,22 +82,24 @@ class Stages:
         self._results: queue.Queue[_Ran | list[Decoded]] = queue.Queue(FINISH_QUEUE)
 
     def preprocess_jobs(self) -> None:
-        """Decode and preprocess jobs as they arrive, for ever."""
+        """Decode and preprocess jobs as they arrive, and take probes through the model, for ever."""
         while True:
-            bunch = self._line.next_jobs()
-            rows = [(run, *row) for run in bunch for row in enumerate(self._decode(run))]
-            with self._hold("preprocess", bunch if self._runner.preprocesses else ()):
-                for start in range(0, len(rows), self._bunch_rows):
-                    self._preprocess(rows[start : start + self._bunch_rows])
+            work = self._line.next_work()
+            if isinstance(work, Probe):
+                self._preprocess(self._line.suspects(work))
+                self._line.end_probe()
+                self._send(Probed())
+            else:
+                self._preprocess([row for run in work for row in self._free_rows(run)])
 
     def gather_batches(self) -> None:
         """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
         while (batch := self._line.next_batch()) is not None:
             began = self._clock()
-            runs = _runs(batch.rows)
-            with self._hold("gather", runs if self._runner.gathers else ()):
+            runs, spans = _runs(batch.rows), _spans(batch.rows)
+            with self._hold("gather", spans if self._runner.gathers else ()):
                 inputs = self._runner.gather([row.value for row in batch.rows], pad_to=batch.rows[0].tokens)
-            self._gathered.put(_Gathered(batch, runs, inputs, self._clock() - began))
+            self._gathered.put(_Gathered(batch, runs, spans, inputs, self._clock() - began))
         self._gathered.put(None)
 
     def run_batches(self) -> None:
@@ -135,7 +140,27 @@ class Stages:
             return []
         return rows
 
+    def _free_rows(self, run: JobRun) -> list[Decoded]:
+        """A job's rows that may run at once; the guilty have their results, the suspects are kept."""
+        rows: list[Decoded] = [(run, index, value) for index, value in enumerate(self._decode(run))]
+        if not (rows and (run.guilty or run.withheld)):
+            return rows
+        guilty: list[Decoded] = [(run, row.index, Failure(row.code, row.message)) for row in run.guilty]
+        self._results.put(guilty)
+        run.withheld.update((index, rows[index][2]) for index in run.withheld)
+        held_up = {index for _, index, _ in guilty}.union(run.withheld)
+        return [row for row in rows if row[1] not in held_up]
+
     def _preprocess(self, decoded: list[Decoded]) -> None:
+        for start in range(0, len(decoded), self._bunch_rows):
+            bunch = decoded[start : start + self._bunch_rows]
+            spans = (
+                spans_of((run.claim, index) for run, index, _ in bunch) if self._runner.preprocesses else ()
+            )
+            with self._hold("preprocess", spans):
+                self._preprocess_bunch(bunch)
+
+    def _preprocess_bunch(self, decoded: list[Decoded]) -> None:
         began = self._clock()
         values = self._runner.preprocess([value for _, _, value in decoded])
         rows: list[Row[JobRun]] = []
@@ -165,10 +190,10 @@ class Stages:
     def _forward(self, gathered: _Gathered, rows: Sequence[Row[JobRun]]) -> _Ran:
         began = self._clock()
         whole = len(rows) == len(gathered.batch.rows)
-        runs = gathered.runs if whole else _runs(rows)
+        runs, spans = (gathered.runs, gathered.spans) if whole else (_runs(rows), _spans(rows))
         for run in runs:
             run.began_at = began if run.began_at is None else run.began_at
-        with self._hold("forward", runs):
+        with self._hold("forward", spans):
             isolated = self._runner.forward(
                 [row.value for row in rows],
                 pad_to=rows[0].tokens,
@@ -177,28 +202,28 @@ class Stages:
             )
         if isolated.ceiling is not None:
             self._line.lower_ceiling(gathered.batch, isolated.ceiling)
-        return _Ran(gathered, rows, runs, isolated, self._clock() - began)
+        return _Ran(gathered, rows, runs, spans, isolated, self._clock() - began)
 
     def _begin_part(self, rows: Sequence[Row[JobRun]], part: Sequence[int]) -> None:
         """Name the suspects anew when only a part of a batch is run."""
         if len(part) < len(rows):
-            self._send(Begun("forward", _claims(_runs(rows[index] for index in part))))
+            self._send(Begun("forward", _spans(rows[index] for index in part)))
 
     def _finish(self, ran: _Ran) -> None:
         began = self._clock()
-        with self._hold("postprocess", ran.runs if self._runner.postprocesses else ()):
+        with self._hold("postprocess", ran.spans if self._runner.postprocesses else ()):
             results = self._runner.postprocess(ran.isolated.results)
         self._line.finished()
         self._send(_batch_done(ran, postprocess_s=self._clock() - began))
         self._settle((row.ticket, row.index, result) for row, result in zip(ran.rows, results, strict=True))
 
     @contextmanager
-    def _hold(self, stage: str, runs: Sequence[JobRun]) -> Iterator[None]:
-        """Tell the hub whose rows a stage holds while the block runs; if that crashes, they stay suspect."""
-        if runs:
-            self._send(Begun(stage, _claims(runs)))
+    def _hold(self, stage: str, spans: Spans) -> Iterator[None]:
+        """Tell the hub which rows a stage holds while the block runs; if that crashes, they stay suspect."""
+        if spans:
+            self._send(Begun(stage, spans))
         yield
-        if runs:
+        if spans:
             self._send(Begun(stage, ()))
 
     def _settle(self, results: Iterable[Decoded]) -> None:
@@ -218,8 +243,8 @@ def _runs(rows: Iterable[Row[JobRun]]) -> list[JobRun]:
     return list(dict.fromkeys(row.ticket for row in rows))
 
 
-def _claims(runs: Iterable[JobRun]) -> tuple[Claim, ...]:
-    return tuple(run.claim for run in runs)
+def _spans(rows: Iterable[Row[JobRun]]) -> Spans:
+    return spans_of((row.ticket.claim, row.index) for row in rows)
 
 
 def _batch_done(ran: _Ran, *, postprocess_s: float) -> BatchDone:

@@ -12,6 +12,7 @@ from shunter.storage.outcome import RowFailure
 from shunter.storage.payload import decode_rows, encode_rows
 from shunter.storage.results import input_key, load_block
 from shunter.workers.messages import BatchDone, Begun, Finished, Loaded, LoadFailed, Run
+from shunter.workers.spans import claims_of
 from tests.engine_process import (
     DOUBLE,
     GATED,
@@ -20,6 +21,7 @@ from tests.engine_process import (
     claim_of,
     job_of,
     outputs_of,
+    spans_of_jobs,
     start_engine,
     write_model,
 )
@@ -64,7 +66,7 @@ def test_while_the_model_is_busy_the_next_batch_fills(tmp_path: Path) -> None:
         others = [job_of([number]) for number in range(256)]
         for job in others:
             engine.send(Run(job))
-        prefetched = Begun("gather", tuple(claim_of(job) for job in others))
+        prefetched = Begun("gather", spans_of_jobs(*others))
         while engine.wait_for(Begun) != prefetched:
             pass
         (tmp_path / "tiny" / "1" / "gate").touch()
@@ -124,7 +126,7 @@ def test_errors_of_preprocessing_postprocessing_and_encoding_are_the_rows_own(tm
             (4, "bad_output"),
         ]
         assert outputs_of(outcome) == ["a", None, "b", None, None]
-        stages = [begun.stage for begun in engine.begun if begun.claims]
+        stages = [begun.stage for begun in engine.begun if begun.spans]
         assert stages == ["preprocess", "forward", "postprocess"]
         nothing = engine.run_rows(["dark", "dark"])
         assert (nothing.state, nothing.rows_failed, len(nothing.failures)) == (JobState.FAILED, 2, 2)
@@ -213,7 +215,7 @@ def test_a_job_whose_deadline_passed_before_its_first_forward_expires(tmp_path: 
             outcome.id: outcome.state for outcome in (engine.wait_for(Finished).outcome for _ in range(2))
         }
         assert outcomes[waiting.id] is JobState.EXPIRED
-        assert all(claim_of(waiting) not in begun.claims for begun in engine.begun)
+        assert all(claim_of(waiting) not in claims_of(begun.spans) for begun in engine.begun)
 
 
 @pytest.mark.parametrize(
