@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.ids import new_id
 from shunter.storage.job import Claim, ClaimedJob, Priority
 from shunter.storage.outcome import Outcome
@@ -126,7 +127,9 @@ def outputs_of(outcome: Outcome) -> list[Any]:
 class EngineProcess:
     """Starts an engine for a version directory; ends with it, whatever the test did."""
 
-    def __init__(self, directory: Path, *, store: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, store: Path | None = None, ceilings: tuple[Ceiling, ...] = ()
+    ) -> None:
         ours, theirs = socket.socketpair()
         arguments = EngineArguments(
             model=directory.parent.name,
@@ -135,6 +138,7 @@ class EngineProcess:
             device="cpu",
             object_store=(store or directory.parent / "objects").absolute().as_uri(),
             fd=theirs.fileno(),
+            ceilings=ceilings,
         )
         self.process = subprocess.Popen(
             arguments.command(),

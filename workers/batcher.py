@@ -17,6 +17,7 @@ from itertools import groupby
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from shunter.storage.job import Claim, Priority
+from shunter.workers.ceilings import Ceilings
 
 HEAD_START_S: Mapping[Priority, float] = {
     Priority.INTERACTIVE: 0.0,
@@ -80,6 +81,7 @@ class Batch(Generic[TicketT]):
     rows: Sequence[Row[TicketT]]
     reason: CloseReason
     key: Hashable
+    bucket: str
     wait_s: float
 
 
@@ -88,6 +90,7 @@ class _Lane(Generic[TicketT]):
 
     def __init__(self, key: Hashable, *, tokens: int) -> None:
         self.key = key
+        self.bucket = str(key)
         self.tokens = tokens
         self.count = 0
         self._lines: dict[Priority, deque[Row[TicketT]]] = {}
@@ -149,13 +152,20 @@ class Batcher(Generic[TicketT]):
     `max_wait_s` 0 takes what is there whenever the model is idle; more waits for a fuller batch.
     """
 
-    def __init__(self, *, max_rows: int, max_tokens: int | None = None, max_wait_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        max_rows: int,
+        max_tokens: int | None = None,
+        max_wait_s: float = 0.0,
+        ceilings: Ceilings | None = None,
+    ) -> None:
+        self.ceilings = ceilings or Ceilings()
         self._max_rows = max_rows
         self._max_tokens = max_tokens
         self._max_wait_s = max_wait_s
         self._draining = False
         self._lanes: dict[Hashable, _Lane[TicketT]] = {}
-        self._ceilings: dict[Hashable, int] = {}
 
     def __len__(self) -> int:
         return sum(lane.count for lane in self._lanes.values())
@@ -190,10 +200,6 @@ class Batcher(Generic[TicketT]):
         """From now on close every batch at once."""
         self._draining = True
 
-    def lower_ceiling(self, key: Hashable, rows: int) -> None:
-        """Remember that batches of this key fit in memory only up to `rows` rows."""
-        self._ceilings[key] = min(rows, self._ceilings.get(key, rows))
-
     def next_batch(self, now: float, *, idle: bool, more_coming: bool = False) -> Batch[TicketT] | None:
         """The batch to run next, None if nothing should run yet.
 
@@ -224,7 +230,7 @@ class Batcher(Generic[TicketT]):
         rows = lane.take(self._limit(lane))
         if not lane.count:
             del self._lanes[name]
-        return Batch(rows, reason, lane.key, max(0.0, now - oldest))
+        return Batch(rows, reason, lane.key, lane.bucket, max(0.0, now - oldest))
 
     def _reason(self, lane: _Lane[TicketT], now: float, more_coming: bool) -> CloseReason | None:
         if lane.count >= self._limit(lane):
@@ -248,7 +254,7 @@ class Batcher(Generic[TicketT]):
             yield deadline - DEADLINE_MARGIN_S
 
     def _limit(self, lane: _Lane[TicketT]) -> int:
-        limit = min(self._max_rows, self._ceilings.get(lane.key, self._max_rows))
+        limit = min(self._max_rows, self.ceilings.limit(lane.bucket, lane.tokens) or self._max_rows)
         if self._max_tokens and lane.tokens:
             limit = min(limit, max(1, self._max_tokens // lane.tokens))
         return limit

@@ -15,16 +15,30 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import NoReturn
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.errors import ModelError
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.model_registry import read_config
 from shunter.storage.object_store import open_object_store
 from shunter.workers.assembly import JobRun
 from shunter.workers.batcher import Batcher
+from shunter.workers.ceilings import Ceilings
+from shunter.workers.device import memory_kind
 from shunter.workers.engine_arguments import EngineArguments
 from shunter.workers.line import Line
 from shunter.workers.loaders import load_model
-from shunter.workers.messages import Drop, Loaded, LoadFailed, Probe, Run, Stop, Stopped, ToEngine, ToHub
+from shunter.workers.messages import (
+    Drop,
+    Loaded,
+    LoadFailed,
+    MemoryFull,
+    Probe,
+    Run,
+    Stop,
+    Stopped,
+    ToEngine,
+    ToHub,
+)
 from shunter.workers.runner import Runner
 from shunter.workers.stages import Stages
 
@@ -68,12 +82,14 @@ def main(arguments: EngineArguments) -> NoReturn:
     hub = HubPipe(arguments.fd)
     try:
         config = read_config(arguments.path)
-        line = _line(config)
+        ceilings = Ceilings()
+        line = _line(config, ceilings)
         loaded = threading.Event()
         _start(lambda: _listen(hub, line, loaded), "listen")
         began = time.monotonic()
         runner = Runner(load_model(arguments.path, config, arguments.device), device=arguments.device)
-        _warm_up(runner, config)
+        ceilings.learn(memory_kind(arguments.device), arguments.ceilings)
+        found = _warm_up(runner, config, ceilings)
     except ModelError as error:
         hub.send(LoadFailed(error.message))
         leave(EXIT_LOAD_FAILED)
@@ -81,6 +97,8 @@ def main(arguments: EngineArguments) -> NoReturn:
     gc.collect()
     gc.freeze()
     loaded.set()
+    if found is not None:
+        hub.send(MemoryFull(found))
     hub.send(Loaded(load_s=time.monotonic() - began, max_rows=config.batching.max_rows))
     store = open_object_store(arguments.object_store)
     _run(Stages(line, runner, store, send=hub.send, bunch_rows=config.batching.max_rows))
@@ -88,10 +106,13 @@ def main(arguments: EngineArguments) -> NoReturn:
     leave(EXIT_STOPPED)
 
 
-def _line(config: ModelConfig) -> Line:
+def _line(config: ModelConfig, ceilings: Ceilings) -> Line:
     limits = config.batching
     batcher: Batcher[JobRun] = Batcher(
-        max_rows=limits.max_rows, max_tokens=limits.max_tokens, max_wait_s=limits.max_wait_s
+        max_rows=limits.max_rows,
+        max_tokens=limits.max_tokens,
+        max_wait_s=limits.max_wait_s,
+        ceilings=ceilings,
     )
     return Line(batcher, bunch_rows=limits.max_rows)
 
@@ -119,9 +140,10 @@ def _listen(hub: HubPipe, line: Line, loaded: threading.Event) -> None:
                 leave(EXIT_STOPPED)
 
 
-def _warm_up(runner: Runner, config: ModelConfig) -> None:
-    if config.run.warmup:
-        runner.warm_up(config.signature.example_row(), rows=config.batching.max_rows)
+def _warm_up(runner: Runner, config: ModelConfig, ceilings: Ceilings) -> Ceiling | None:
+    if not config.run.warmup:
+        return None
+    return runner.warm_up(config.signature.example_row(), rows=config.batching.max_rows, ceilings=ceilings)
 
 
 def _bind_to_hub() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.model_registry import ModelVersion
 from shunter.workers import messages
 from shunter.workers.engine_arguments import EngineArguments
@@ -63,6 +64,7 @@ class EngineHandle:
     model: ModelVersion
     device: str
     object_store: str
+    ceilings: tuple[Ceiling, ...]
     mailbox: Callable[[EngineMail], None]
     loaded: bool = False
     stopping: bool = False
@@ -83,6 +85,7 @@ class EngineHandle:
                 directory=str(self.model.directory),
                 device=self.device,
                 object_store=self.object_store,
+                ceilings=self.ceilings,
             )
             self._process = subprocess.Popen(
                 arguments.command(), pass_fds=[arguments.fd], stdin=subprocess.DEVNULL

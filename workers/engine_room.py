@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim, JobState, Move, Priority
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome, RowFailure
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 class EngineRoom:
     """Hands jobs to engines and makes outcomes of what they say, or of how they die.
 
-    `settle` takes each job's outcome; `accuse` the claims that were in an engine's hands at its death.
+    `settle` takes each job's outcome, `accuse` the claims that were in an engine's hands at its death,
+    `remember` what did not fit in memory. `ceilings` are told to each engine as it starts.
     Only the hub's own thread calls this.
     """
 
@@ -37,6 +39,7 @@ class EngineRoom:
         mailbox: Callable[[EngineMail], None],
         settle: Callable[[Held, Outcome], None],
         accuse: Callable[[Sequence[Claim]], None],
+        remember: Callable[[ModelKey, Ceiling], None],
     ) -> None:
         self._models = models
         self._holdings = holdings
@@ -45,6 +48,8 @@ class EngineRoom:
         self._mailbox = mailbox
         self._settle = settle
         self._accuse = accuse
+        self._remember = remember
+        self.ceilings: dict[ModelKey, tuple[Ceiling, ...]] = {}
         self._engines: dict[ModelKey, EngineHandle] = {}
         self._failures: dict[ModelKey, str] = {}
         self._stats: dict[ModelKey, BatchStats] = {key: BatchStats() for key in models}
@@ -80,7 +85,9 @@ class EngineRoom:
         if key not in self._engines:
             model = self._models[key]
             log.info("starting an engine for %s v%d on %s", *key, self._device)
-            self._engines[key] = EngineHandle(model, self._device, self._object_store, self._mailbox)
+            self._engines[key] = EngineHandle(
+                model, self._device, self._object_store, self.ceilings.get(key, ()), self._mailbox
+            )
         guilty = tuple(RowFailure(i, f.code, f.message) for i, f in suspicion.guilty(claim).items())
         self._engines[key].send(messages.Run(held.job, guilty, suspicion.withheld(claim)))
 
@@ -102,6 +109,10 @@ class EngineRoom:
                 engine.verdict = engine.verdict or reason
             case messages.BatchDone():
                 self._stats[engine.key].add(message)
+            case messages.MemoryFull(ceiling):
+                log.warning("%s runs out of memory: %s", engine.name, ceiling)
+                self.ceilings[engine.key] = (*self.ceilings.get(engine.key, ()), ceiling)
+                self._remember(engine.key, ceiling)
             case messages.Probed():
                 self._suspicions[engine.key].probed()
                 self._probe(engine)

@@ -19,10 +19,12 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID, uuid4
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.envelope import queue_name
 from shunter.storage.errors import DatabaseUnavailable
 from shunter.storage.job import Claim, JobState, Move
 from shunter.storage.job_repository import JobRepository
+from shunter.storage.memory_ceilings import MemoryCeilings
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome
 from shunter.storage.quarantine import Quarantine
@@ -80,6 +82,7 @@ class Services:
     registry: WorkerRegistry
     quarantine: Quarantine
     adopter: Adopter
+    ceilings: MemoryCeilings
     lists: Lists
     object_store: str
 
@@ -117,6 +120,7 @@ class Hub:
             mailbox=self._mailbox.put,
             settle=self._settle,
             accuse=lambda claims: self._claimer.count_deaths(claims, self._incarnation),
+            remember=self._remember,
         )
         self._intake = Intake(self._models, self._engines.held)
         self._incarnation = uuid4()
@@ -137,7 +141,14 @@ class Hub:
         """Register the worker and begin; DatabaseUnavailable if Postgres does not answer."""
         self._register()
         services, mailbox = self._services, self._mailbox.put
-        self._claimer = Claimer(services.repository, services.quarantine, services.adopter, mailbox)
+        self._engines.ceilings = services.ceilings.all()
+        self._claimer = Claimer(
+            services.repository,
+            services.quarantine,
+            services.adopter,
+            ceilings=services.ceilings,
+            mailbox=mailbox,
+        )
         self._settler = Settler(services.repository, services.lists, mailbox)
         self._heart = Heart(services.registry, self._pulse(), mailbox)
         self._fetcher = Fetcher(services.lists, self._wire.queues, mailbox)
@@ -266,6 +277,9 @@ class Hub:
     def _settle(self, held: Held, outcome: Outcome) -> None:
         held.finished = True
         self._settler.settle(Settlement(outcome, self._incarnation))
+
+    def _remember(self, key: ModelKey, ceiling: Ceiling) -> None:
+        self._claimer.record_ceiling(key, ceiling)
 
     def _on_settled(self, mail: Settled) -> None:
         events = []

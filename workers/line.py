@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim
 from shunter.workers.assembly import JobRun
 from shunter.workers.batcher import Batch, Batcher, Row
@@ -160,10 +161,15 @@ class Line:
                 self._for_batches.notify()
                 self._for_intake.notify()
 
-    def lower_ceiling(self, batch: Batch[JobRun], rows: int) -> None:
-        """Remember how many rows of this kind fit in memory."""
+    def ceiling(self, batch: Batch[JobRun]) -> int | None:
+        """How many rows of this kind fit in memory, as far as is known by now."""
         with self._lock:
-            self._batcher.lower_ceiling(batch.key, rows)
+            return self._batcher.ceilings.limit(batch.bucket, batch.rows[0].tokens)
+
+    def lower_ceiling(self, batch: Batch[JobRun], rows: int) -> Ceiling | None:
+        """Remember how many rows of this kind fit in memory; the ceiling, if that is news."""
+        with self._lock:
+            return self._batcher.ceilings.lower(batch.bucket, rows, batch.rows[0].tokens)
 
     def end(self, run: JobRun) -> bool:
         """Claim the right to report a job's outcome: True for one caller, and not for a dropped job."""

@@ -6,6 +6,7 @@
     Drop    forget this claim          Begun      what a stage is about to touch
     Stop    finish what is in hand     Probed     a probe has passed
                                        BatchDone  a batch left the model, with its timings
+                                       MemoryFull how many rows fit
                                        Finished   a job's rows are all done
                                        Stopped    nothing is in hand any more; the engine exits
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.outcome import Outcome, RowFailure
 from shunter.workers.spans import Spans
@@ -89,7 +91,7 @@ class Probed:
 class BatchDone:
     """One batch went through the model, with its timings in seconds and the reason it was closed.
 
-    `forwards` is 1 unless some of its rows failed.
+    `forwards` is 1 unless some of its rows failed or did not fit; `ooms` of them ran out of memory.
     """
 
     rows: int
@@ -100,6 +102,14 @@ class BatchDone:
     forward_s: float
     postprocess_s: float
     forwards: int
+    ooms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFull:
+    """More rows than this did not fit in the device's memory: the engine keeps below it from now on."""
+
+    ceiling: Ceiling
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +127,4 @@ class Stopped:
 
 
 ToEngine = Run | Probe | Drop | Stop
-ToHub = Loaded | LoadFailed | Begun | Probed | BatchDone | Finished | Stopped
+ToHub = Loaded | LoadFailed | Begun | Probed | MemoryFull | BatchDone | Finished | Stopped

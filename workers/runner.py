@@ -8,7 +8,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.errors import InvalidInput, ModelLoadError, OutputMismatch
+from shunter.workers.ceilings import Ceilings
 from shunter.workers.isolation import Failure, Isolated, Raised, Retry, Verdict, attempt, isolate, judge
 from shunter.workers.model import hooks_of
 from shunter.workers.scatter import scatter
@@ -59,15 +61,23 @@ class Runner:
         """Whether model code runs after the batch."""
         return self._hooks.postprocess is not None
 
-    def warm_up(self, row: Any, *, rows: int) -> None:
-        """Run one full batch of a sample row; raises ModelLoadError if that fails."""
+    def warm_up(self, row: Any, *, rows: int, ceilings: Ceilings) -> Ceiling | None:
+        """Run one full batch of a sample row, or as much of it as fits in memory; raises ModelLoadError.
+
+        Returns the ceiling if it has found a new one.
+        """
         values = self.preprocess([row] * rows)
-        place = self.places(values[:1])[0]
-        first = place
+        first = place = self.places(values[:1])[0]
+        found = None
         if isinstance(place, Place):
-            first = self.forward(values, pad_to=place.tokens).results[0]
+            bucket, tokens = str(place.key), place.tokens
+            isolated = self.forward(values, pad_to=tokens, ceiling=ceilings.limit(bucket, tokens))
+            first = isolated.results[0]
+            if isolated.ceiling is not None:
+                found = ceilings.lower(bucket, isolated.ceiling, tokens)
         if isinstance(first, Failure | Retry):
             raise ModelLoadError(f"the warm-up batch of {rows} rows of zeros failed: {first.message}")
+        return found
 
     def preprocess(self, rows: list[Any]) -> list[Any]:
         """Every row as `forward` takes it, or why not."""
@@ -95,10 +105,12 @@ class Runner:
         pad_to: int = 0,
         inputs: Inputs | None = None,
         announce: Callable[[Sequence[int]], None] | None = None,
+        ceiling: int | None = None,
     ) -> Isolated:
         """One result per row; `inputs` are those gathered before for the same rows.
 
-        `announce` hears the indices of the rows before each call of the model.
+        `announce` hears the indices of the rows before each call of the model. More than `ceiling` rows
+        are known not to fit in memory.
         """
 
         def run(part: Sequence[int]) -> list[Any]:
@@ -108,7 +120,7 @@ class Runner:
                 return self._run(values, pad_to, inputs)
             return self._run([values[index] for index in part], pad_to, None)
 
-        return isolate(len(values), run)
+        return isolate(len(values), run, ceiling=ceiling)
 
     def postprocess(self, results: list[Any]) -> list[Any]:
         """What is stored for each row; failed rows stay as they are."""

@@ -29,7 +29,7 @@ from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, r
 from shunter.workers.batcher import Batch, Row
 from shunter.workers.isolation import Failure, Isolated, Verdict
 from shunter.workers.line import Line
-from shunter.workers.messages import BatchDone, Begun, Finished, Probe, Probed, ToHub
+from shunter.workers.messages import BatchDone, Begun, Finished, MemoryFull, Probe, Probed, ToHub
 from shunter.workers.runner import Inputs, Runner
 from shunter.workers.spans import Spans, spans_of
 
@@ -199,10 +199,17 @@ class Stages:
                 pad_to=rows[0].tokens,
                 inputs=gathered.inputs if whole else None,
                 announce=lambda part: self._begin_part(rows, part),
+                ceiling=self._line.ceiling(gathered.batch),
             )
-        if isolated.ceiling is not None:
-            self._line.lower_ceiling(gathered.batch, isolated.ceiling)
+        self._remember(gathered.batch, isolated)
         return _Ran(gathered, rows, runs, spans, isolated, self._clock() - began)
+
+    def _remember(self, batch: Batch[JobRun], isolated: Isolated) -> None:
+        """Tell the hub what does not fit in memory, so that no later engine has to find out."""
+        if isolated.ceiling is not None:
+            ceiling = self._line.lower_ceiling(batch, isolated.ceiling)
+            if ceiling is not None:
+                self._send(MemoryFull(ceiling))
 
     def _begin_part(self, rows: Sequence[Row[JobRun]], part: Sequence[int]) -> None:
         """Name the suspects anew when only a part of a batch is run."""
@@ -258,4 +265,5 @@ def _batch_done(ran: _Ran, *, postprocess_s: float) -> BatchDone:
         forward_s=ran.forward_s,
         postprocess_s=postprocess_s,
         forwards=ran.isolated.forwards,
+        ooms=ran.isolated.ooms,
     )

@@ -19,6 +19,7 @@ class BatchStats:
     batches: int = 0
     rows: int = 0
     forwards: int = 0
+    ooms: int = 0
     seconds: Counter[str] = field(default_factory=Counter)
     sizes: Counter[int] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -29,6 +30,7 @@ class BatchStats:
         self.batches += 1
         self.rows += batch.rows
         self.forwards += batch.forwards
+        self.ooms += batch.ooms
         self.sizes[batch.rows] += 1
         self.reasons[batch.reason] += 1
         for stage in ("wait", "preprocess", "forward", "postprocess"):
@@ -43,6 +45,7 @@ class BatchStats:
             "batches": self.batches,
             "rows": self.rows,
             "forwards": self.forwards,
+            "out_of_memory": self.ooms,
             "rows_per_s": round(self.rows_per_s, 1),
             "seconds": {stage: round(seconds, 6) for stage, seconds in self.seconds.items()},
             "sizes": {str(size): count for size, count in sorted(self.sizes.items())},

@@ -166,7 +166,7 @@ def test_a_full_lane_goes_before_a_partial_one_that_is_hardly_older() -> None:
 def test_rows_apart_share_batches_with_nothing_in_line_and_keep_the_limits() -> None:
     batcher: Batcher[Ticket] = Batcher(max_rows=4, max_tokens=20)
     fill(batcher, ticket(1), 3, key="A")
-    batcher.lower_ceiling("B", 3)
+    batcher.ceilings.lower("B", 3, 0)
     apart = [Row(ticket(2), n, None, 0.0, "A") for n in range(5)]
     apart += [Row(ticket(2), n, None, 0.0, "B") for n in range(4)]
     apart += [Row(ticket(2), n, None, 0.0, "C", 10) for n in range(3)]
@@ -202,8 +202,8 @@ def test_draining_closes_every_batch_at_once() -> None:
 
 def test_a_lowered_ceiling_holds_for_its_key_only() -> None:
     batcher: Batcher[Ticket] = Batcher(max_rows=8)
-    batcher.lower_ceiling("A", 2)
-    batcher.lower_ceiling("A", 4)
+    batcher.ceilings.lower("A", 2, 0)
+    batcher.ceilings.lower("A", 4, 0)
     fill(batcher, ticket(1), 8, key="A")
     fill(batcher, ticket(2), 8, key="B")
     assert sorted(len(batch.rows) for batch in take_all(batcher)) == [2, 2, 2, 2, 8]
