@@ -36,13 +36,15 @@ class Batching:
 class RunLimits:
     """How long loading and one batch may take, and how often a job is tried.
 
-    `warmup` runs one full batch of zeros after loading, which needs [signature.inputs].
+    `warmup` runs one full batch of zeros after loading, which needs [signature.inputs]. `finite` makes
+    a NaN or an infinity in an output the error `not_finite` of its row; some models mean something by them.
     """
 
     batch_timeout_s: float = 300.0
     load_timeout_s: float = 300.0
     max_attempts: int = 3
     warmup: bool = False
+    finite: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,7 @@ _SECTIONS: Mapping[str, Mapping[str, Check]] = {
         "load_timeout_s": _seconds(least=0.1),
         "max_attempts": _whole(1, 100),
         "warmup": _truth,
+        "finite": _truth,
     },
 }
 

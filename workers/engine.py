@@ -101,7 +101,8 @@ def main(arguments: EngineArguments) -> NoReturn:
         hub.send(MemoryFull(found))
     hub.send(Loaded(load_s=time.monotonic() - began, max_rows=config.batching.max_rows))
     store = open_object_store(arguments.object_store)
-    _run(Stages(line, runner, store, send=hub.send, bunch_rows=config.batching.max_rows))
+    rows, finite = config.batching.max_rows, config.run.finite
+    _run(Stages(line, runner, store, send=hub.send, bunch_rows=rows, finite=finite))
     hub.send(Stopped(line.returned))
     leave(EXIT_STOPPED)
 

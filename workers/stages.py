@@ -27,6 +27,7 @@ from shunter.storage.payload import decode_rows
 from shunter.storage.results import Blob, load_block
 from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, refused, retried
 from shunter.workers.batcher import Batch, Row
+from shunter.workers.finite import refuse_non_finite
 from shunter.workers.isolation import Failure, Isolated, Verdict
 from shunter.workers.line import Line
 from shunter.workers.messages import BatchDone, Begun, Finished, MemoryFull, Probe, Probed, ToHub
@@ -70,6 +71,7 @@ class Stages:
         *,
         send: Callable[[ToHub], None],
         bunch_rows: int,
+        finite: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line = line
@@ -77,6 +79,7 @@ class Stages:
         self._store = store
         self._send = send
         self._bunch_rows = bunch_rows
+        self._finite = finite
         self._clock = clock
         self._gathered: queue.SimpleQueue[_Gathered | None] = queue.SimpleQueue()
         self._results: queue.Queue[_Ran | list[Decoded]] = queue.Queue(FINISH_QUEUE)
@@ -218,8 +221,11 @@ class Stages:
 
     def _finish(self, ran: _Ran) -> None:
         began = self._clock()
+        results = ran.isolated.results
+        if self._finite:
+            results = refuse_non_finite(results)
         with self._hold("postprocess", ran.spans if self._runner.postprocesses else ()):
-            results = self._runner.postprocess(ran.isolated.results)
+            results = self._runner.postprocess(results)
         self._line.finished()
         self._send(_batch_done(ran, postprocess_s=self._clock() - began))
         self._settle((row.ticket, row.index, result) for row, result in zip(ran.rows, results, strict=True))

@@ -74,6 +74,20 @@ def test_while_the_model_is_busy_the_next_batch_fills(tmp_path: Path) -> None:
         assert [(batch.rows, batch.reason) for batch in batches] == [(1, "idle"), (256, "full")]
 
 
+def test_a_model_that_promises_finite_outputs_fails_the_rows_that_are_not(tmp_path: Path) -> None:
+    code = """
+    import numpy as np
+
+    class Model:
+        def forward(self, rows): return np.stack(rows) * np.float32(2)
+        def postprocess(self, output): return int(output[0])
+    """
+    with start_engine(tmp_path, code, "[run]\nfinite = true").loaded() as engine:
+        outcome = engine.run_rows([np.array([x], np.float32) for x in (1.0, np.nan, 3.0)])
+        assert [(failure.index, failure.code) for failure in outcome.failures] == [(1, "not_finite")]
+        assert outputs_of(outcome) == [2, None, 6]
+
+
 def test_a_bad_row_in_a_batch_of_256_fails_alone_in_few_forwards(tmp_path: Path) -> None:
     poisoned = "class Model:\n    def forward(self, rows): return [1 / row for row in rows]"
     with start_engine(tmp_path, poisoned).loaded() as engine:
