@@ -25,7 +25,6 @@ from tests.acceptance.fleet import running_fleet, write_model
 from tests.fake_engine import FakeEngine
 
 POISONOUS = """
-import os
 import signal
 import time
 from pathlib import Path
@@ -39,7 +38,7 @@ class Model:
     def forward(self, rows):
         time.sleep(0.02)
         if "crash" in rows:
-            os.kill(os.getpid(), signal.SIGSEGV)
+            signal.raise_signal(signal.SIGSEGV)
         while "hang" in rows:
             time.sleep(1)
         return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import subprocess
 import threading
@@ -16,12 +17,13 @@ from shunter.storage.model_registry import ModelVersion
 from shunter.workers import messages
 from shunter.workers.engine_arguments import EngineArguments
 from shunter.workers.holdings import ModelKey
+from shunter.workers.messages import PROBE
 from shunter.workers.spans import Spans
 from shunter.workers.suspicion import PROBE_PATIENCE
 
 log = logging.getLogger(__name__)
 
-LIKELIEST = ("forward", "postprocess", "gather", "preprocess")
+LIKELIEST = ("forward", "postprocess", "gather", "preprocess", PROBE)
 """Which stage is suspected first when an engine dies with several at work."""
 
 
@@ -121,22 +123,17 @@ class EngineHandle:
         self.verdict = self.verdict or verdict
         self._process.kill()
 
-    def note(self, message: messages.ToHub, now: float, *, limit_s: float) -> float:
-        """Keep track of what it has in its hands; how many seconds it has had what it puts down now.
+    def begun(self, message: messages.Begun, now: float, *, limit_s: float) -> float:
+        """Keep track of what it has in its hands, and may have for `limit_s`.
 
-        What a stage begins may take `limit_s`.
+        Returns for how many seconds it has had what the stage puts down; 0 if that was nothing.
         """
-        match message:
-            case messages.Loaded():
-                self.loaded = True
-            case messages.Begun(stage, spans):
-                done = self._begun.pop(stage, None)
-                if spans:
-                    self._begun[stage] = _Work(spans, now, limit_s)
-                return now - done.since if done is not None else 0.0
-            case _:
-                pass
-        return 0.0
+        done = self._begun.pop(message.stage, None)
+        if message.spans:
+            # The stages that a probe passes have their own limits.
+            limit_s = math.inf if message.stage == PROBE else limit_s
+            self._begun[message.stage] = _Work(message.spans, now, limit_s)
+        return now - done.since if done is not None and message.stage != PROBE else 0.0
 
     @property
     def announced(self) -> list[Spans]:

@@ -15,6 +15,7 @@ from shunter.storage.worker_registry import Serving
 from shunter.workers import messages, retry, verdicts
 from shunter.workers.engine_handle import EngineGone, EngineHandle, EngineMail
 from shunter.workers.holdings import Held, Holdings, ModelKey, credit_rows
+from shunter.workers.spans import Span
 from shunter.workers.stats import BatchStats
 from shunter.workers.suspicion import Suspicion, patience_s
 
@@ -103,6 +104,7 @@ class EngineRoom:
         self._note(engine, message, time.monotonic())
         match message:
             case messages.Loaded(load_s):
+                engine.loaded = True
                 log.info("%s is loaded in %.2f s", engine.name, load_s)
                 self._failures.pop(engine.key, None)
             case messages.LoadFailed(reason):
@@ -176,10 +178,12 @@ class EngineRoom:
         self._settle(held, outcome)
 
     def _note(self, engine: EngineHandle, message: messages.ToHub, now: float) -> None:
+        if not isinstance(message, messages.Begun):
+            return
         limit_s = engine.model.config.run.batch_timeout_s
-        if isinstance(message, messages.Begun) and self._suspicions[engine.key].probing(message.spans):
+        if self._suspicions[engine.key].probing(message.spans):
             limit_s = patience_s(self._slowest_s[engine.key], limit_s)
-        took_s = engine.note(message, now, limit_s=limit_s)
+        took_s = engine.begun(message, now, limit_s=limit_s)
         self._slowest_s[engine.key] = max(took_s, self._slowest_s[engine.key])
 
     def _probe(self, engine: EngineHandle) -> None:
@@ -207,7 +211,8 @@ class EngineRoom:
         reason = engine.verdict or verdicts.ending(returncode)
         log.error("engine %s died with %d stages at work: %s", engine.name, len(announced), reason)
         verdict = verdicts.of_row(reason, hangs=engine.overdue_stage is not None)
-        death = suspicion.died(announced, [held.claim for held in unfinished], verdict)
+        present = [(Span(held.claim, 0, held.job.rows),) for held in unfinished]
+        death = suspicion.died(announced, present, verdict)
         self._charge(death.charged)
         for claim, index in death.guilty:
             log.error("row %d of job %s is guilty, and runs no more", index, claim.id)

@@ -29,12 +29,12 @@ def _finite(values: list[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     if isinstance(first, np.ndarray) and all(_alike(value, first) for value in values):
         return _whole_rows(np.stack(values))
     if isinstance(first, float) and all(type(value) is float for value in values):
-        return np.isfinite(np.array(values))
+        return _whole_rows(np.array(values))
     if isinstance(first, dict) and all(isinstance(v, dict) and v.keys() == first.keys() for v in values):
         columns = [_finite([value[name] for value in values]) for name in first]
         together: np.ndarray[Any, np.dtype[np.bool_]] = np.logical_and.reduce([_all(values), *columns])
         return together
-    return np.array([_is_finite(value) for value in values], dtype=bool)
+    return np.fromiter(map(_is_finite, values), dtype=bool, count=len(values))
 
 
 def _alike(value: Any, first: np.ndarray[Any, Any]) -> bool:

@@ -22,6 +22,9 @@ from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.outcome import Outcome, RowFailure
 from shunter.workers.spans import Spans
 
+PROBE = "probe"
+"""What is announced as begun while a probe lasts, whatever its stages announce."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -75,7 +78,8 @@ class Begun:
 
     Whatever any stage has in its hands is suspect if the engine dies. Written before model code
     runs, in the engine's own thread, so that it has left the process when a crash follows. `stage` is
-    preprocess, gather, forward or postprocess; stages overlap, each is announced by itself.
+    preprocess, gather, forward or postprocess; stages overlap, each is announced by itself. A probe is
+    announced as a whole besides.
     """
 
     stage: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from shunter.storage.job import Claim
@@ -43,9 +43,9 @@ def claims_of(spans: Iterable[Span]) -> tuple[Claim, ...]:
     return tuple(dict.fromkeys(span.claim for span in spans))
 
 
-def without(spans: Spans, others: Iterable[Span]) -> Spans:
-    """The rows that are not in `others`."""
-    taken = set(rows_of(others))
+def without(spans: Spans, others: Collection[RowName]) -> Spans:
+    """The rows that are not among the others."""
+    taken = set(others)
     return spans_of(row for row in rows_of(spans) if row not in taken)
 
 

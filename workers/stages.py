@@ -30,7 +30,7 @@ from shunter.workers.batcher import Batch, Row
 from shunter.workers.finite import refuse_non_finite
 from shunter.workers.isolation import Failure, Isolated, Verdict
 from shunter.workers.line import Line
-from shunter.workers.messages import BatchDone, Begun, Finished, MemoryFull, Probe, Probed, ToHub
+from shunter.workers.messages import PROBE, BatchDone, Begun, Finished, MemoryFull, Probe, Probed, ToHub
 from shunter.workers.runner import Inputs, Runner
 from shunter.workers.spans import Spans, spans_of
 
@@ -89,8 +89,9 @@ class Stages:
         while True:
             work = self._line.next_work()
             if isinstance(work, Probe):
-                self._preprocess(self._line.suspects(work))
-                self._line.end_probe()
+                with self._hold(PROBE, work.spans):
+                    self._preprocess(self._line.suspects(work))
+                    self._line.end_probe()
                 self._send(Probed())
             else:
                 self._preprocess([row for run in work for row in self._free_rows(run)])

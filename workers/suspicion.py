@@ -13,12 +13,12 @@ deaths. What `isolation` does for exceptions, where passing and failing cost the
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shunter.storage.job import Claim
 from shunter.workers.isolation import Failure
-from shunter.workers.spans import RowName, Spans, claims_of, rows_of, spans_of, split, without
+from shunter.workers.spans import RowName, Spans, claims_of, rows_of, split, without
 
 PARTS = 16
 """Into so many probes a group is divided, and so many follow on one another before other work has a turn."""
@@ -84,21 +84,17 @@ class Suspicion:
         self._cleared.update(rows_of(self._round.popleft()))
         self._close_if_over()
 
-    def died(self, announced: Sequence[Spans], present: Collection[Claim], verdict: Failure) -> Death:
+    def died(self, announced: Sequence[Spans], present: Sequence[Spans], verdict: Failure) -> Death:
         """An engine has died with these groups in the hands of its stages, the likeliest first.
 
-        `present` are all its jobs: they share the blame for what no stage had announced.
+        `present` are all its jobs, a group each: they are suspect if no stage had announced anything.
         """
-        accused = spans_of(dict.fromkeys(row for group in announced for row in rows_of(group)))
-        probed = self.probing(accused)
+        probed = bool(announced) and self.probing(announced[0])
         self._waiting.extendleft(reversed([group for group in self._round if group]))
         self._round.clear()
         if probed:
-            return self._narrow(accused, verdict)
-        if accused:
-            return self._suspect(announced, accused)
-        self._charges.update(present)
-        return Death(charged=tuple(present))
+            return self._narrow(announced[0], verdict)
+        return self._suspect(announced or present)
 
     def forget(self, claim: Claim) -> None:
         """A job is done with, or no longer ours."""
@@ -113,7 +109,7 @@ class Suspicion:
 
     def _narrow(self, accused: Spans, verdict: Failure) -> Death:
         """The group that comes first now has died in a probe."""
-        rest = without(self._waiting.popleft(), accused)
+        rest = without(self._waiting.popleft(), rows_of(accused))
         if rest:
             self._waiting.appendleft(rest)
         rows = rows_of(accused)
@@ -127,16 +123,18 @@ class Suspicion:
         self._close_if_over()
         return Death(guilty=((claim, index),))
 
-    def _suspect(self, announced: Sequence[Spans], accused: Spans) -> Death:
+    def _suspect(self, groups: Sequence[Spans]) -> Death:
         """Rows that ran freely are suspect from now on."""
+        accused = [span for group in groups for span in group]
         relapsed = {claim for claim, index in rows_of(accused) if (claim, index) in self._cleared}
         charged = tuple(c for c in claims_of(accused) if c not in self._searched or c in relapsed)
         self._searched.update(charged)
         self._charges.update(charged)
-        known: Spans = ()
-        for place, group in enumerate(announced):
+        known = {row for group in self._waiting for row in rows_of(group)}
+        known.update((claim, index) for claim, guilty in self._guilty.items() for index in guilty)
+        for place, group in enumerate(groups):
             fresh = without(group, known)
-            known += fresh
+            known.update(rows_of(fresh))
             # Bystanders are most often innocent, and then one probe is enough for all of them.
             self._waiting.extend(split(fresh, 1 if place else PARTS))
         return Death(charged=charged)

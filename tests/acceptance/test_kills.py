@@ -22,23 +22,22 @@ from tests.acceptance.gated import Gate
 from tests.waiting import wait_until
 
 SUICIDAL = """
-import os
 import signal
 
 class Model:
     def preprocess(self, row):
         if row == "die early":
-            os.kill(os.getpid(), signal.SIGSEGV)
+            signal.raise_signal(signal.SIGSEGV)
         return row
 
     def forward(self, rows):
         if "die" in rows:
-            os.kill(os.getpid(), signal.SIGSEGV)
+            signal.raise_signal(signal.SIGSEGV)
         return rows
 
     def postprocess(self, output):
         if output == "die late":
-            os.kill(os.getpid(), signal.SIGSEGV)
+            signal.raise_signal(signal.SIGSEGV)
         return output
 """
 

@@ -39,7 +39,7 @@ def group(start: int, stop: int, number: int = 1) -> Spans:
 
 
 def die(suspicion: Suspicion, *announced: Spans) -> Collection[Claim]:
-    return suspicion.died(announced, [claim(1), claim(2)], VERDICT).charged
+    return suspicion.died(announced, [group(0, 40, 1), group(0, 2, 2)], VERDICT).charged
 
 
 def search(engine: FakeEngine) -> None:
@@ -129,10 +129,12 @@ def test_a_job_is_charged_again_only_when_its_cleared_rows_relapse() -> None:
     assert die(suspicion, group(0, 1)) == (claim(),)
 
 
-def test_a_death_with_nothing_announced_is_charged_to_everyone_who_was_there() -> None:
+def test_of_a_death_with_nothing_announced_everyone_who_was_there_is_suspect() -> None:
     suspicion = Suspicion()
-    assert die(suspicion) == (claim(1), claim(2))
-    assert suspicion.next_round() == ()
+    assert die(suspicion, group(30, 40)) == (claim(1),)
+    assert die(suspicion) == (claim(2),)
+    suspects = [row for claim_ in (claim(1), claim(2)) for row in suspicion.withheld(claim_)]
+    assert sum(stop - start for start, stop in suspects) == 42, "nobody is suspect twice"
 
 
 def test_a_row_that_runs_freely_is_never_found_guilty_by_a_death() -> None:
