@@ -52,6 +52,8 @@ class RunLimits:
     `warmup` runs batches of zeros after loading, which needs [signature.inputs]; `warmup_lengths` are
     the sizes that its dimensions of any size take. `preprocess_processes` 0 preprocesses in a thread of
     the engine. `dtype` is the precision that torch may lower forward to, and `compile` has torch compile it.
+    `finite` makes a NaN or an infinity in an output the error `not_finite` of its row; some models mean
+    something by them.
     """
 
     batch_timeout_s: float = 300.0
@@ -62,6 +64,7 @@ class RunLimits:
     preprocess_processes: int = 0
     dtype: str | None = None
     compile: bool = False
+    finite: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +143,7 @@ _SECTIONS: Mapping[str, Mapping[str, Check]] = {
         "preprocess_processes": _whole(0, MAX_PREPROCESS_PROCESSES),
         "dtype": _one_of(None, *LOWER_DTYPES),
         "compile": _truth,
+        "finite": _truth,
     },
 }
 

@@ -132,3 +132,16 @@ quarantine = Table(
     Column("created_at", _TIME, nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("id", name="quarantine_pkey"),
 )
+
+memory_ceilings = Table(
+    "memory_ceilings",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("bucket", Text, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("recorded_at", _TIME, nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("model", "version", "device", "bucket", name="memory_ceilings_pkey"),
+)

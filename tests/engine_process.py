@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.ids import new_id
 from shunter.storage.job import Claim, ClaimedJob, Priority
 from shunter.storage.outcome import Outcome
@@ -28,6 +29,7 @@ from shunter.workers.messages import (
     ToEngine,
     ToHub,
 )
+from shunter.workers.spans import Span, Spans
 
 PATIENCE_S = 60.0
 """How long to wait for an engine's word before the test fails."""
@@ -109,6 +111,11 @@ def claim_of(job: ClaimedJob) -> Claim:
     return Claim(job.id, job.epoch)
 
 
+def spans_of_jobs(*jobs: ClaimedJob) -> Spans:
+    """Every row of some jobs, as a stage announces them."""
+    return tuple(Span(claim_of(job), 0, job.rows) for job in jobs)
+
+
 def outputs_of(outcome: Outcome) -> list[Any]:
     """The outputs that an outcome carries inline."""
     assert outcome.output is not None
@@ -119,7 +126,9 @@ def outputs_of(outcome: Outcome) -> list[Any]:
 class EngineProcess:
     """Starts an engine for a version directory; ends with it, whatever the test did."""
 
-    def __init__(self, directory: Path, *, store: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, store: Path | None = None, ceilings: tuple[Ceiling, ...] = ()
+    ) -> None:
         ours, theirs = socket.socketpair()
         arguments = EngineArguments(
             model=directory.parent.name,
@@ -128,6 +137,7 @@ class EngineProcess:
             device="cpu",
             object_store=(store or directory.parent / "objects").absolute().as_uri(),
             fd=theirs.fileno(),
+            ceilings=ceilings,
         )
         self.process = subprocess.Popen(
             arguments.command(),
@@ -172,10 +182,10 @@ class EngineProcess:
         self.wait_for(Loaded)
         return self
 
-    def run(self, *jobs: ClaimedJob, alone: bool = False) -> list[Outcome]:
+    def run(self, *jobs: ClaimedJob) -> list[Outcome]:
         """The outcomes of some jobs, in the order of the jobs."""
         for job in jobs:
-            self.send(Run(job, alone=alone))
+            self.send(Run(job))
         outcomes = {outcome.id: outcome for outcome in self.outcomes(len(jobs))}
         return [outcomes[job.id] for job in jobs]
 

@@ -13,6 +13,7 @@ from shunter.storage.payload import encode_rows
 from shunter.storage.results import output_key, store_block
 from shunter.workers.batch import Ticket
 from shunter.workers.isolation import Failure, Retry
+from shunter.workers.messages import Run
 
 STORE_RETRY_S = 5.0
 """How long a job waits when the object store cannot be reached."""
@@ -20,9 +21,14 @@ STORE_RETRY_S = 5.0
 
 @dataclass(eq=False, kw_only=True)
 class JobRun(Ticket):
-    """A job in hand. Times are moments of the engine's clock; `began_at` is its first forward's."""
+    """A job in hand. Times are moments of the engine's clock; `began_at` is its first forward's.
+
+    `withheld` are the rows that wait for a probe, by index; None until they are decoded.
+    """
 
     job: ClaimedJob
+    guilty: tuple[RowFailure, ...] = ()
+    withheld: dict[int, Any] = field(default_factory=dict)
     results: list[Any] = field(default_factory=list)
     remaining: int = 0
     taken: bool = False
@@ -31,14 +37,16 @@ class JobRun(Ticket):
     preprocess_row_s: float = 0.0
 
     @classmethod
-    def of(cls, job: ClaimedJob, *, alone: bool, now: float) -> JobRun:
+    def of(cls, message: Run, *, now: float) -> JobRun:
         """A job that has just arrived."""
+        job = message.job
         return cls(
             claim=Claim(job.id, job.epoch),
             priority=job.priority,
             deadline=None if job.deadline_in_s is None else now + job.deadline_in_s,
-            alone=alone,
             job=job,
+            guilty=message.guilty,
+            withheld={index: None for span in message.withheld for index in range(*span)},
             results=[None] * job.rows,
             remaining=job.rows,
         )

@@ -28,7 +28,7 @@ class CloseReason(StrEnum):
     DRAIN = "drain"
     """The engine ends."""
     ALONE = "alone"
-    """A job that shares no batch."""
+    """Its rows are suspects, tried by themselves."""
 
 
 @dataclass(eq=False)
@@ -38,7 +38,6 @@ class Ticket:
     claim: Claim
     priority: Priority
     deadline: float | None = None
-    alone: bool = False
 
 
 TicketT = TypeVar("TicketT", bound=Ticket)
@@ -77,11 +76,6 @@ class Batch(Generic[TicketT]):
     wait_s: float
     limit: int
     least_s: float
-
-    @property
-    def alone(self) -> bool:
-        """Whether nothing else may run beside it."""
-        return self.reason is CloseReason.ALONE
 
     @property
     def work(self) -> int:

@@ -1,6 +1,6 @@
 """THE micro-batcher: rows of many jobs go in, batches come out, each with the reason it was closed.
 
-    add(rows) -> lane (rows that may share a batch: of one shape, of any length, or of a job that runs alone)
+    add(rows) -> lane (rows that may share a batch: of one shape, or of any length)
               -> line (one priority, first come first served) -> next_batch(now) -> Batch -> measured(seconds)
 
 Pure: no IO, no threads, no tensors. The clock is an argument, in seconds of one monotonic source.
@@ -9,13 +9,17 @@ Pure: no IO, no threads, no tensors. The clock is an argument, in seconds of one
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from copy import copy
+from dataclasses import replace
 from itertools import groupby
 from math import inf
 from typing import Any, Generic, NamedTuple
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim, Priority
 from shunter.storage.model_config import Batching
 from shunter.workers.batch import Batch, CloseReason, Row, TicketT
+from shunter.workers.ceilings import Ceilings
 from shunter.workers.closing import in_time, what_filled
 from shunter.workers.lane import Heads, Lane, PackedLane, Plan, ShapeLane, oldest, rows_by_class
 from shunter.workers.length_lane import LengthLane
@@ -52,13 +56,15 @@ class Batcher(Generic[TicketT]):
     `limits.max_wait_s` 0 takes what is there whenever the model is idle; more waits for a fuller batch.
     """
 
-    def __init__(self, limits: Batching, sizing: Sizing | None = None) -> None:
+    def __init__(
+        self, limits: Batching, sizing: Sizing | None = None, ceilings: Ceilings | None = None
+    ) -> None:
         self._limits = limits
         self._sizing = sizing or Sizing(limits.max_rows)
         self._ledger = Ledger()
         self._draining = False
         self._lanes: dict[Hashable, Lane[TicketT]] = {}
-        self._ceilings: dict[str, int] = {}
+        self._ceilings = ceilings or Ceilings()
 
     def __len__(self) -> int:
         return sum(lane.count for lane in self._lanes.values())
@@ -66,12 +72,20 @@ class Batcher(Generic[TicketT]):
     def add(self, rows: Iterable[Row[TicketT]]) -> None:
         """Put rows at the end of their lines."""
         # Neighbours mostly go to the same line, and looking it up is what costs.
-        for (ticket, key, counted), run in groupby(rows, key=_destination):
-            name = (ticket.claim, key) if ticket.alone else key
-            lane = self._lanes.get(name)
+        for (_, key, counted), run in groupby(rows, key=_destination):
+            lane = self._lanes.get(key)
             if lane is None:
-                lane = self._lanes[name] = self._new_lane(key, alone=ticket.alone, counted=counted)
+                lane = self._lanes[key] = self._new_lane(key, counted=counted)
             lane.add(list(run))
+
+    def apart(self, rows: Iterable[Row[TicketT]], now: float) -> list[Batch[TicketT]]:
+        """Batches of these rows and no others, within the same limits; they take no place in line."""
+        beside = copy(self)
+        beside._lanes, beside._ledger = {}, Ledger()
+        beside.drain()
+        beside.add(rows)
+        batches = iter(lambda: beside.next_batch(now, idle=True), None)
+        return [replace(batch, reason=CloseReason.ALONE) for batch in batches]
 
     def remove(self, claim: Claim) -> int:
         """Take a job's rows out of every lane; returns how many there were."""
@@ -83,13 +97,17 @@ class Batcher(Generic[TicketT]):
         """From now on close every batch at once."""
         self._draining = True
 
-    def lower_ceiling(self, bucket: str, rows: int) -> None:
-        """Remember that batches of this bucket fit in memory only up to `rows` rows."""
-        self._ceilings[bucket] = min(rows, self._ceilings.get(bucket, rows))
+    def ceiling(self, batch: Batch[TicketT]) -> int | None:
+        """How many rows of this kind fit in memory, None if nobody knows."""
+        return self._ceilings.limit(batch.bucket, self._length(batch))
+
+    def lower_ceiling(self, batch: Batch[TicketT], rows: int) -> Ceiling | None:
+        """Remember that batches of this kind fit in memory only up to `rows` rows; the ceiling, if new."""
+        return self._ceilings.lower(batch.bucket, rows, self._length(batch))
 
     def measured(self, batch: Batch[TicketT], seconds: float) -> None:
         """Learn what a batch took that went through the model whole and undisturbed."""
-        rows, length = len(batch.rows), 0 if self._limits.packed else batch.pad_to
+        rows, length = len(batch.rows), self._length(batch)
         self._sizing.add(batch.bucket, rows=rows, length=length, work=batch.work, seconds=seconds)
 
     def costs(self) -> Mapping[str, Any]:
@@ -108,7 +126,7 @@ class Batcher(Generic[TicketT]):
         heads = {name: lane.heads() for name, lane in self._lanes.items()}
         ready = min(self._ready(heads, now, more_coming), default=None, key=lambda lane: lane[:2])
         # While the model is busy, the most urgent lane goes on filling; a lesser one must not pass it.
-        if ready is None or (not idle and ready.reason in (CloseReason.IDLE, CloseReason.ALONE)):
+        if ready is None or (not idle and ready.reason is CloseReason.IDLE):
             return None
         waited_s: dict[Priority, float] = {}
         for lane_heads in heads.values():
@@ -121,13 +139,17 @@ class Batcher(Generic[TicketT]):
         moments = [moment for lane in self._lanes.values() for moment in self._moments(lane)]
         return min((moment for moment in moments if now < moment < inf), default=None)
 
-    def _new_lane(self, key: Hashable, *, alone: bool, counted: bool) -> Lane[TicketT]:
+    def _length(self, batch: Batch[TicketT]) -> int:
+        """What its rows are padded to, 0 if the model pays for no padding."""
+        return 0 if self._limits.packed else batch.pad_to
+
+    def _new_lane(self, key: Hashable, *, counted: bool) -> Lane[TicketT]:
         limits = self._limits
         if counted and not limits.packed:
-            return LengthLane(key, alone=alone, overhead_tokens=self._sizing.overhead_work)
+            return LengthLane(key, overhead_tokens=self._sizing.overhead_work)
         if counted and limits.max_tokens:
-            return PackedLane(key, alone=alone, max_tokens=limits.max_tokens)
-        return ShapeLane(key, alone=alone)
+            return PackedLane(key, max_tokens=limits.max_tokens)
+        return ShapeLane(key)
 
     def _ready(self, heads: Mapping[Hashable, Heads], now: float, more_coming: bool) -> Iterator[_Ready]:
         for name, lane in self._lanes.items():
@@ -174,8 +196,6 @@ class Batcher(Generic[TicketT]):
         )
 
     def _reason(self, lane: Lane[TicketT], plan: Plan, now: float, more_coming: bool) -> CloseReason | None:
-        if lane.alone:
-            return CloseReason.ALONE
         if plan.full:
             return CloseReason.FULL
         if self._draining:
@@ -196,7 +216,10 @@ class Batcher(Generic[TicketT]):
         return wait, inf if deadline is None else deadline - DEADLINE_MARGIN_S - self._sizing.usual_seconds()
 
     def _seats(self, bucket: str, pad_to: int) -> int:
-        limit = min(self._sizing.rows(bucket, pad_to), self._ceilings.get(bucket, self._limits.max_rows))
+        limit = self._sizing.rows(bucket, pad_to)
+        ceiling = self._ceilings.limit(bucket, pad_to)
+        if ceiling is not None:
+            limit = min(limit, ceiling)
         if pad_to and self._limits.max_tokens:
             limit = min(limit, self._limits.max_tokens // pad_to)
         return max(1, limit)

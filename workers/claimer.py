@@ -11,12 +11,15 @@ from typing import Any
 from uuid import UUID
 
 from shunter.storage import failpoints
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.envelope import Envelope
 from shunter.storage.errors import Unavailable
 from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.job_repository import JobRepository, Served
+from shunter.storage.memory_ceilings import MemoryCeilings
 from shunter.storage.quarantine import Misfit, Quarantine
 from shunter.workers.adopter import Adopter, Refusal
+from shunter.workers.holdings import ModelKey
 from shunter.workers.intake import Mail
 from shunter.workers.lists import Bunch
 
@@ -72,7 +75,13 @@ class _CountDeaths:
     worker: UUID
 
 
-_Request = _Take | _Reconcile | _CountDeaths | None
+@dataclass(frozen=True, slots=True)
+class _RecordCeiling:
+    key: ModelKey
+    ceiling: Ceiling
+
+
+_Request = _Take | _Reconcile | _CountDeaths | _RecordCeiling | None
 
 
 class Claimer:
@@ -83,11 +92,14 @@ class Claimer:
         repository: JobRepository,
         quarantine: Quarantine,
         adopter: Adopter,
+        *,
+        ceilings: MemoryCeilings,
         mailbox: Callable[[Any], None],
     ) -> None:
         self._repository = repository
         self._quarantine = quarantine
         self._adopter = adopter
+        self._ceilings = ceilings
         self._mailbox = mailbox
         self._requests: SimpleQueue[_Request] = SimpleQueue()
         self._stopped = threading.Event()
@@ -105,6 +117,10 @@ class Claimer:
     def count_deaths(self, claims: Collection[Claim], worker: UUID) -> None:
         """Charge the death of an engine to these jobs."""
         self._requests.put(_CountDeaths(frozenset(claims), worker))
+
+    def record_ceiling(self, key: ModelKey, ceiling: Ceiling) -> None:
+        """Keep what did not fit in memory for the engines to come."""
+        self._requests.put(_RecordCeiling(key, ceiling))
 
     def stop(self) -> None:
         """Serve what has been asked, then end."""
@@ -127,6 +143,8 @@ class Claimer:
                 self._mailbox(Reconciled(frozenset(self._repository.held(worker))))
             case _CountDeaths(claims, worker):
                 self._repository.count_deaths(claims, worker=worker)
+            case _RecordCeiling((model, version), ceiling):
+                self._ceilings.record(model, version, ceiling)
             case None:
                 pass
 
@@ -151,7 +169,7 @@ class Claimer:
         log.warning("%s", error)
         if isinstance(request, _Take):
             self._mailbox(ClaimFailed(request.mail))
-        elif isinstance(request, _CountDeaths):
+        elif isinstance(request, _CountDeaths | _RecordCeiling):
             self._requests.put(request)
         # One answer ends the hub's pause, so keep asking a cheap question until it comes.
         while not self._stopped.wait(RETRY_PAUSE_S):

@@ -20,12 +20,25 @@ from shunter.storage.model_registry import read_config
 from shunter.storage.object_store import open_object_store
 from shunter.workers.assembly import JobRun
 from shunter.workers.batcher import Batcher
+from shunter.workers.ceilings import Ceilings
 from shunter.workers.engine_arguments import EngineArguments
 from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.lifeline import EXIT_ORPHANED, bind_to_parent, leave
 from shunter.workers.line import Line
 from shunter.workers.loaders import load_model
-from shunter.workers.messages import Drop, Loaded, LoadFailed, Run, Stop, Stopped, ToEngine, ToHub
+from shunter.workers.memory_kind import memory_kind
+from shunter.workers.messages import (
+    Drop,
+    Loaded,
+    LoadFailed,
+    MemoryFull,
+    Probe,
+    Run,
+    Stop,
+    Stopped,
+    ToEngine,
+    ToHub,
+)
 from shunter.workers.preprocess_pool import PreprocessPool
 from shunter.workers.runner import Runner
 from shunter.workers.stages import Stages
@@ -72,10 +85,15 @@ def main(arguments: EngineArguments) -> NoReturn:
     loaded = threading.Event()
     try:
         config = read_config(arguments.path)
-        line = make_line(config)
+        ceilings = Ceilings()
+        line = make_line(config, ceilings)
         _start(lambda: _listen(hub, line, inputs, loaded), "listen")
         began = time.monotonic()
         runner, pool = _load(arguments, config)
+        ceilings.learn(memory_kind(arguments.device), arguments.ceilings)
+        found = warm_up(runner, config, ceilings) if config.run.warmup else ()
+        if pool is not None:
+            pool.wait_until_loaded()
     except ModelError as error:
         hub.send(LoadFailed(error.message))
         leave(EXIT_LOAD_FAILED)
@@ -83,10 +101,21 @@ def main(arguments: EngineArguments) -> NoReturn:
     gc.collect()
     gc.freeze()
     loaded.set()
+    for ceiling in found:
+        hub.send(MemoryFull(ceiling))
     rows = config.batching.max_rows
     hub.send(Loaded(load_s=time.monotonic() - began, max_rows=rows))
-    preprocess = pool.preprocess if pool else None
-    _run(Stages(line, runner, store, inputs=inputs, send=hub.send, bunch_rows=rows, preprocess=preprocess))
+    stages = Stages(
+        line,
+        runner,
+        store,
+        inputs=inputs,
+        send=hub.send,
+        bunch_rows=rows,
+        preprocess=pool.preprocess if pool else None,
+        finite=config.run.finite,
+    )
+    _run(stages)
     hub.send(Stopped(line.returned))
     leave(EXIT_STOPPED)
 
@@ -97,21 +126,17 @@ def _load(arguments: EngineArguments, config: ModelConfig) -> tuple[Runner, Prep
     model = load_model(arguments.path, config, arguments.device)
     run = config.run
     runner = Runner(model, device=arguments.device, dtype=run.dtype, compile=run.compile)
-    if run.warmup:
-        warm_up(runner, config)
-    if pool is not None:
-        if not runner.changes_rows:
-            raise ModelLoadError(
-                f"[run] preprocess_processes is {processes}, and the model does not preprocess: "
-                "write preprocess or preprocess_batch, or leave the setting out"
-            )
-        pool.wait_until_loaded()
+    if pool is not None and not runner.changes_rows:
+        raise ModelLoadError(
+            f"[run] preprocess_processes is {processes}, and the model does not preprocess: "
+            "write preprocess or preprocess_batch, or leave the setting out"
+        )
     return runner, pool
 
 
-def make_line(config: ModelConfig) -> Line:
+def make_line(config: ModelConfig, ceilings: Ceilings | None = None) -> Line:
     """An empty line with a model's limits."""
-    batcher: Batcher[JobRun] = Batcher(config.batching)
+    batcher: Batcher[JobRun] = Batcher(config.batching, ceilings=ceilings)
     return Line(batcher, bunch_rows=config.batching.max_rows)
 
 
@@ -131,7 +156,9 @@ def _listen(hub: HubPipe, line: Line, inputs: InputsAhead, loaded: threading.Eve
         # All at once, so that they are preprocessed together; what is dropped among them arrived before.
         line.accept(arrived)
         for message in said:
-            if isinstance(message, Drop):
+            if isinstance(message, Probe):
+                line.accept_probe(message)
+            elif isinstance(message, Drop):
                 line.drop(message.claim)
                 inputs.forget(message.claim)
             elif isinstance(message, Stop):

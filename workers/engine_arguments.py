@@ -8,12 +8,15 @@ from pathlib import Path
 
 import orjson
 
+from shunter.storage.ceiling import Ceiling
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineArguments:
     """Which model version to load, where, and `fd`, the engine's end of the inherited socket pair.
 
-    `directory` is the version's directory, `object_store` the URL of the store.
+    `directory` is the version's directory, `object_store` the URL of the store; `ceilings` are known
+    for this model version on any kind of device.
     """
 
     model: str
@@ -22,6 +25,7 @@ class EngineArguments:
     device: str
     object_store: str
     fd: int
+    ceilings: tuple[Ceiling, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -33,9 +37,12 @@ class EngineArguments:
 
         The kernel kills the engine when the thread that started it ends.
         """
-        return [sys.executable, "-P", "-m", "shunter.workers.engine", orjson.dumps(asdict(self)).decode()]
+        fields = {**asdict(self), "ceilings": [tuple(ceiling) for ceiling in self.ceilings]}
+        return [sys.executable, "-P", "-m", "shunter.workers.engine", orjson.dumps(fields).decode()]
 
     @classmethod
     def parse(cls, text: str) -> EngineArguments:
         """Read the command line's last word."""
-        return cls(**orjson.loads(text))
+        fields = orjson.loads(text)
+        ceilings = tuple(Ceiling(*ceiling) for ceiling in fields.pop("ceilings"))
+        return cls(**fields, ceilings=ceilings)

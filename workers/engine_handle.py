@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import pickle
 import socket
 import subprocess
@@ -12,13 +13,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from shunter.storage.job import Claim
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.model_registry import ModelVersion
 from shunter.workers import messages
 from shunter.workers.engine_arguments import EngineArguments
 from shunter.workers.holdings import ModelKey
+from shunter.workers.messages import PROBE
+from shunter.workers.spans import Spans
+from shunter.workers.suspicion import PROBE_PATIENCE
 
 log = logging.getLogger(__name__)
+
+LIKELIEST = ("forward", "postprocess", "gather", "preprocess", PROBE)
+"""Which stage is suspected first when an engine dies with several at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +49,11 @@ EngineMail = FromEngine | EngineGone
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What a stage has in hand, and since when."""
+    """What a stage has in hand, since when, and how long that may take."""
 
-    claims: tuple[Claim, ...]
+    spans: Spans
     since: float
+    limit_s: float
 
 
 @dataclass(eq=False)
@@ -59,12 +67,15 @@ class EngineHandle:
     model: ModelVersion
     device: str
     object_store: str
+    ceilings: tuple[Ceiling, ...]
     mailbox: Callable[[EngineMail], None]
     loaded: bool = False
     stopping: bool = False
     verdict: str | None = None
     """Why we killed it, if we did."""
     started_at: float = field(default_factory=time.monotonic)
+    overdue_stage: str | None = None
+    """The stage that we killed it for, if it was one."""
     _begun: dict[str, _Work] = field(default_factory=dict)
     _unsaid: list[messages.ToEngine] = field(default_factory=list)
 
@@ -78,6 +89,7 @@ class EngineHandle:
                 directory=str(self.model.directory),
                 device=self.device,
                 object_store=self.object_store,
+                ceilings=self.ceilings,
             )
             self._process = subprocess.Popen(
                 arguments.command(), pass_fds=[arguments.fd], stdin=subprocess.DEVNULL
@@ -116,36 +128,43 @@ class EngineHandle:
 
     def kill(self, verdict: str) -> None:
         """End it at once; EngineGone follows."""
+        log.error("engine %s is killed: %s", self.name, verdict)
         self.verdict = self.verdict or verdict
         self._process.kill()
 
-    def note(self, message: messages.ToHub, now: float) -> None:
-        """Keep track of what it has in its hands."""
-        match message:
-            case messages.Loaded():
-                self.loaded = True
-            case messages.Begun(stage, ()):
-                self._begun.pop(stage, None)
-            case messages.Begun(stage, claims):
-                self._begun[stage] = _Work(claims, now)
-            case _:
-                pass
+    def begun(self, message: messages.Begun, now: float, *, limit_s: float) -> float:
+        """Keep track of what it has in its hands, and may have for `limit_s`.
+
+        Returns for how many seconds it has had what the stage puts down; 0 if that was nothing.
+        """
+        done = self._begun.pop(message.stage, None)
+        if message.spans:
+            # The stages that a probe passes have their own limits.
+            limit_s = math.inf if message.stage == PROBE else limit_s
+            self._begun[message.stage] = _Work(message.spans, now, limit_s)
+        return now - done.since if done is not None and message.stage != PROBE else 0.0
 
     @property
-    def suspects(self) -> set[Claim]:
-        """The claims that were in the model's hands when it was last heard of."""
-        return {claim for work in self._begun.values() for claim in work.claims}
+    def announced(self) -> list[Spans]:
+        """What was in the hands of each stage when it was last heard of, the likeliest culprit first."""
+        likeliest = (self.overdue_stage, *LIKELIEST)
+        stages = sorted(self._begun, key=likeliest.index)
+        return [self._begun[stage].spans for stage in stages]
 
-    def overdue(self, now: float) -> str | None:
-        """What it has been at for too long, if anything."""
+    def kill_overdue(self, now: float) -> None:
+        """End it if it has been at one thing for too long."""
+        if self.verdict is not None:
+            return
         config = self.model.config.run
         if not self.loaded:
-            late = now - self.started_at > config.load_timeout_s
-            return f"the model did not load within {config.load_timeout_s:g} s" if late else None
+            if now - self.started_at > config.load_timeout_s:
+                self.kill(f"the model did not load within {config.load_timeout_s:g} s")
+            return
         for stage, work in self._begun.items():
-            if now - work.since > config.batch_timeout_s:
-                return f"{stage} took longer than batch_timeout_s, {config.batch_timeout_s:g} s"
-        return None
+            if now - work.since > work.limit_s:
+                self.overdue_stage = stage
+                self.kill(_too_long(stage, work.limit_s, config.batch_timeout_s))
+                return
 
     def _read(self) -> None:
         try:
@@ -155,3 +174,10 @@ class EngineHandle:
             pass
         self.mailbox(EngineGone(self, self._process.wait()))
         self._connection.close()
+
+
+def _too_long(stage: str, limit_s: float, batch_timeout_s: float) -> str:
+    if limit_s < batch_timeout_s:
+        usual = f"{PROBE_PATIENCE:g} times what the slowest batch took"
+        return f"{stage} took longer than {limit_s:.3g} s, {usual} (batch_timeout_s is {batch_timeout_s:g} s)"
+    return f"{stage} took longer than batch_timeout_s, {batch_timeout_s:g} s"

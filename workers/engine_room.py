@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from shunter.storage.batch_report import join_key
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim, JobState, Move, Priority
 from shunter.storage.model_registry import ModelVersion
-from shunter.storage.outcome import Outcome, failed
+from shunter.storage.outcome import Outcome, RowFailure
 from shunter.storage.worker_registry import Serving
-from shunter.workers import messages, retry
+from shunter.workers import messages, retry, verdicts
 from shunter.workers.engine_handle import EngineGone, EngineHandle, EngineMail
 from shunter.workers.holdings import Held, Holdings, ModelKey, credit_rows
+from shunter.workers.spans import Span
 from shunter.workers.stats import BatchStats
+from shunter.workers.suspicion import Suspicion, patience_s
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +26,8 @@ log = logging.getLogger(__name__)
 class EngineRoom:
     """Hands jobs to engines and makes outcomes of what they say, or of how they die.
 
-    `settle` takes each job's outcome; `accuse` the claims that were in an engine's hands at its death.
+    `settle` takes each job's outcome, `accuse` the claims that were in an engine's hands at its death,
+    `remember` what did not fit in memory. `ceilings` are told to each engine as it starts.
     Only the hub's own thread calls this.
     """
 
@@ -37,6 +41,7 @@ class EngineRoom:
         mailbox: Callable[[EngineMail], None],
         settle: Callable[[Held, Outcome], None],
         accuse: Callable[[Sequence[Claim]], None],
+        remember: Callable[[ModelKey, Ceiling], None],
     ) -> None:
         self._models = models
         self._holdings = holdings
@@ -45,9 +50,13 @@ class EngineRoom:
         self._mailbox = mailbox
         self._settle = settle
         self._accuse = accuse
+        self._remember = remember
+        self.ceilings: dict[ModelKey, tuple[Ceiling, ...]] = {}
         self._engines: dict[ModelKey, EngineHandle] = {}
         self._failures: dict[ModelKey, str] = {}
         self._stats: dict[ModelKey, BatchStats] = {key: BatchStats(time.monotonic()) for key in models}
+        self._suspicions: dict[ModelKey, Suspicion] = {key: Suspicion() for key in models}
+        self._slowest_s: dict[ModelKey, float] = dict.fromkeys(models, 0.0)
 
     @property
     def empty(self) -> bool:
@@ -70,15 +79,20 @@ class EngineRoom:
 
     def hand_over(self, held: Held) -> None:
         """Give a claimed job to its engine, which is started if there is none."""
-        if held.deaths >= retry.MAX_DEATHS:
-            self._settle(held, _died(held, "before this run"))
+        suspicion, claim = self._suspicions[held.key], held.claim
+        deaths = held.job.deaths + suspicion.charges(claim)
+        if deaths >= retry.MAX_DEATHS:
+            self._end(held, verdicts.of_deaths(held.job, deaths))
             return
         key = held.key
         if key not in self._engines:
             model = self._models[key]
             log.info("starting an engine for %s v%d on %s", *key, self._device)
-            self._engines[key] = EngineHandle(model, self._device, self._object_store, self._mailbox)
-        self._engines[key].send(messages.Run(held.job, alone=held.deaths >= retry.ALONE_AFTER_DEATHS))
+            self._engines[key] = EngineHandle(
+                model, self._device, self._object_store, self.ceilings.get(key, ()), self._mailbox
+            )
+        guilty = tuple(RowFailure(i, f.code, f.message) for i, f in suspicion.guilty(claim).items())
+        self._engines[key].send(messages.Run(held.job, guilty, suspicion.withheld(claim)))
 
     def flush(self) -> None:
         """Tell the engines what there is to tell them."""
@@ -87,15 +101,17 @@ class EngineRoom:
 
     def drop(self, held: Held) -> None:
         """A job is no longer ours to run."""
+        self._suspicions[held.key].forget(held.claim)
         engine = self._engines.get(held.key)
         if engine is not None:
             engine.send(messages.Drop(held.claim))
 
     def heard(self, engine: EngineHandle, message: messages.ToHub) -> None:
         """An engine has said something."""
-        engine.note(message, time.monotonic())
+        self._note(engine, message, time.monotonic())
         match message:
             case messages.Loaded(load_s):
+                engine.loaded = True
                 log.info("%s is loaded in %.2f s", engine.name, load_s)
                 self._failures.pop(engine.key, None)
             case messages.LoadFailed(reason):
@@ -104,6 +120,13 @@ class EngineRoom:
                 self._stats[engine.key].add(message, time.monotonic())
             case messages.Costs(sizing):
                 self._stats[engine.key].sizing = sizing
+            case messages.MemoryFull(ceiling):
+                log.warning("%s runs out of memory: %s", engine.name, ceiling)
+                self.ceilings[engine.key] = (*self.ceilings.get(engine.key, ()), ceiling)
+                self._remember(engine.key, ceiling)
+            case messages.Probed():
+                self._suspicions[engine.key].probed()
+                self._probe(engine)
             case messages.Finished(outcomes):
                 for outcome in outcomes:
                     self._finished(engine, outcome)
@@ -118,7 +141,7 @@ class EngineRoom:
         unfinished = self._holdings.unfinished(engine.key)
         if engine.stopping:
             for held in unfinished:
-                self._settle(held, returned(held.claim))
+                self._end(held, returned(held.claim))
         elif not engine.loaded:
             self._load_failed(engine, unfinished, mail.returncode)
         else:
@@ -127,10 +150,7 @@ class EngineRoom:
     def kill_overdue(self, now: float) -> None:
         """End engines that have been at one thing for too long."""
         for engine in self._engines.values():
-            verdict = engine.overdue(now)
-            if verdict is not None and engine.verdict is None:
-                log.error("engine %s is killed: %s", engine.name, verdict)
-                engine.kill(verdict)
+            engine.kill_overdue(now)
 
     def stop(self) -> None:
         """Have every engine finish what it has begun, and end."""
@@ -161,7 +181,25 @@ class EngineRoom:
             rows=held.job.rows,
             chance=random.random(),
         )
-        self._settle(held, limited)
+        self._end(held, limited)
+
+    def _end(self, held: Held, outcome: Outcome) -> None:
+        self._suspicions[held.key].forget(held.claim)
+        self._settle(held, outcome)
+
+    def _note(self, engine: EngineHandle, message: messages.ToHub, now: float) -> None:
+        if not isinstance(message, messages.Begun):
+            return
+        limit_s = engine.model.config.run.batch_timeout_s
+        if self._suspicions[engine.key].probing(message.spans):
+            limit_s = patience_s(self._slowest_s[engine.key], limit_s)
+        took_s = engine.begun(message, now, limit_s=limit_s)
+        self._slowest_s[engine.key] = max(took_s, self._slowest_s[engine.key])
+
+    def _probe(self, engine: EngineHandle) -> None:
+        """Have the next suspects tried, unless others still are."""
+        for spans in self._suspicions[engine.key].next_round():
+            engine.send(messages.Probe(spans))
 
     def _load_failed(self, engine: EngineHandle, unfinished: Sequence[Held], returncode: int) -> None:
         reason = engine.verdict or f"the engine ended with exit code {returncode} while loading the model"
@@ -179,24 +217,40 @@ class EngineRoom:
             self._finished(engine, outcome)
 
     def _died(self, engine: EngineHandle, unfinished: Sequence[Held], returncode: int) -> None:
-        suspects = [held for held in unfinished if held.claim in engine.suspects]
-        reason = engine.verdict or f"it ended with exit code {returncode}"
-        log.error("engine %s died with %d jobs in its model: %s", engine.name, len(suspects), reason)
-        self._accuse([held.claim for held in suspects])
-        for held in suspects:
-            held.deaths += 1
-            if held.deaths >= retry.MAX_DEATHS:
-                self._settle(held, _died(held, reason))
-        for held in unfinished:
+        suspicion, announced = self._suspicions[engine.key], engine.announced
+        reason = engine.verdict or verdicts.ending(returncode)
+        log.error("engine %s died with %d stages at work: %s", engine.name, len(announced), reason)
+        verdict = verdicts.of_row(reason, hangs=engine.overdue_stage is not None)
+        present = [(Span(held.claim, 0, held.job.rows),) for held in unfinished]
+        death = suspicion.died(announced, present, verdict)
+        self._charge(death.charged)
+        for claim, index in death.guilty:
+            log.error("row %d of job %s is guilty, and runs no more", index, claim.id)
+            self._condemn(claim)
+        # Jobs without suspects first: they have been kept waiting for nothing they did.
+        for held in sorted(unfinished, key=lambda held: bool(suspicion.withheld(held.claim))):
             if not held.finished:
                 self.hand_over(held)
+        successor = self._engines.get(engine.key)
+        if successor is not None:
+            self._probe(successor)
+
+    def _charge(self, claims: Sequence[Claim]) -> None:
+        """Tell Postgres, once under each claim: so no job passes from one dying hub to another for ever."""
+        held = [held for held in map(self._holdings.get, claims) if held is not None and not held.charged]
+        for one in held:
+            one.charged = True
+        self._accuse([one.claim for one in held])
+
+    def _condemn(self, claim: Claim) -> None:
+        """Fail a job that has nothing left to run, or has cost too many engines."""
+        held = self._holdings.get(claim)
+        if held is not None and not held.finished:
+            outcome = verdicts.of_guilty_rows(held.job, self._suspicions[held.key].guilty(claim))
+            if outcome is not None:
+                self._end(held, outcome)
 
 
 def returned(claim: Claim) -> Outcome:
     """The outcome of a job that goes back to the queue as it was."""
     return Outcome(id=claim.id, epoch=claim.epoch, move=Move.RETURN, state=JobState.QUEUED)
-
-
-def _died(held: Held, reason: str) -> Outcome:
-    message = f"the engine died {held.deaths} times while running this job; the last time: {reason}"
-    return failed(held.job.id, held.job.epoch, code="engine_died", message=message, rows=held.job.rows)

@@ -27,11 +27,14 @@ def credit_rows(max_rows: int, rows_per_s: float) -> int:
 
 @dataclass(slots=True)
 class Held:
-    """One claimed job; `finished` once its outcome is on the way to Postgres."""
+    """One claimed job; `finished` once its outcome is on the way to Postgres.
+
+    `charged` once Postgres has been told that an engine died with it under this claim.
+    """
 
     job: ClaimedJob
-    deaths: int
     finished: bool = False
+    charged: bool = False
 
     @property
     def key(self) -> ModelKey:
@@ -57,7 +60,7 @@ class Holdings:
     def add(self, job: ClaimedJob) -> Held:
         """A job has been claimed; an older claim of the same job is forgotten."""
         self.remove(job.id)
-        held = self._jobs[job.id] = Held(job, job.deaths)
+        held = self._jobs[job.id] = Held(job)
         self._rows.setdefault(held.key, Counter())[job.priority] += job.rows
         return held
 

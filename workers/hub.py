@@ -20,10 +20,12 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID, uuid4
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.envelope import queue_name
 from shunter.storage.errors import DatabaseUnavailable
 from shunter.storage.job import Claim, JobState, Move
 from shunter.storage.job_repository import JobRepository
+from shunter.storage.memory_ceilings import MemoryCeilings
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome
 from shunter.storage.quarantine import Quarantine
@@ -40,6 +42,7 @@ from shunter.workers.holdings import Held, Holdings, ModelKey, compare
 from shunter.workers.intake import Intake, queues_of, read
 from shunter.workers.lists import Bunch, Lists
 from shunter.workers.settler import Settled, Settlement, Settler
+from shunter.workers.spans import claims_of
 from shunter.workers.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -80,6 +83,7 @@ class Services:
     registry: WorkerRegistry
     quarantine: Quarantine
     adopter: Adopter
+    ceilings: MemoryCeilings
     lists: Lists
     object_store: str
 
@@ -118,6 +122,7 @@ class Hub:
             mailbox=self._mailbox.put,
             settle=self._settle,
             accuse=lambda claims: self._claimer.count_deaths(claims, self._incarnation),
+            remember=self._remember,
         )
         self._intake = Intake(self._models, self._engines.held)
         self._incarnation = uuid4()
@@ -146,7 +151,14 @@ class Hub:
         """Register the worker and begin; DatabaseUnavailable if Postgres does not answer."""
         self._register()
         services, mailbox = self._services, self._mailbox.put
-        self._claimer = Claimer(services.repository, services.quarantine, services.adopter, mailbox)
+        self._engines.ceilings = services.ceilings.all()
+        self._claimer = Claimer(
+            services.repository,
+            services.quarantine,
+            services.adopter,
+            ceilings=services.ceilings,
+            mailbox=mailbox,
+        )
         self._settler = Settler(services.repository, services.lists, mailbox)
         self._heart = Heart(services.registry, self._pulse(), mailbox)
         self._fetcher = Fetcher(services.lists, self._wire.queues, mailbox)
@@ -274,7 +286,8 @@ class Hub:
 
     def _on_engine(self, mail: FromEngine) -> None:
         if isinstance(mail.message, messages.Begun):
-            self._wire.tell(self._log.begun([claim.id for claim in mail.message.claims], time.time()))
+            ids = [claim.id for claim in claims_of(mail.message.spans)]
+            self._wire.tell(self._log.begun(ids, time.time()))
         self._engines.heard(mail.engine, mail.message)
 
     def _on_engine_gone(self, mail: EngineGone) -> None:
@@ -283,6 +296,9 @@ class Hub:
     def _settle(self, held: Held, outcome: Outcome) -> None:
         held.finished = True
         self._unsettled.append(Settlement(outcome, self._incarnation))
+
+    def _remember(self, key: ModelKey, ceiling: Ceiling) -> None:
+        self._claimer.record_ceiling(key, ceiling)
 
     def _on_settled(self, mail: Settled) -> None:
         events, now = [], time.time()

@@ -54,11 +54,13 @@ class Raised:
 class Isolated:
     """One result for each row, in order: its output or a Verdict.
 
-    `forwards` counts the runs; `ceiling` is how many rows fit in memory, None if all did.
+    `forwards` counts the runs, of which `ooms` ran out of memory; `ceiling` is how many rows fit then,
+    None if all did.
     """
 
     results: list[Any]
     forwards: int
+    ooms: int
     ceiling: int | None
 
 
@@ -87,29 +89,35 @@ def judge(error: BaseException) -> Verdict:
     return Failure(_snake_case(type(error).__name__), shorten(f"{text}{_place(error)}"))
 
 
-def isolate(count: int, run: Callable[[Sequence[int]], Sequence[Any]]) -> Isolated:
+def isolate(
+    count: int, run: Callable[[Sequence[int]], Sequence[Any]], *, ceiling: int | None = None
+) -> Isolated:
     """Run `count` rows as one batch, and in parts only if that fails; `run` gets the rows' indices.
 
+    More than `ceiling` rows are known not to fit in memory: they are not tried at once.
     A wrong number of outputs fails every row: nobody knows which output belongs to which row.
     """
-    search = _Search(count, run)
+    search = _Search(count, run, ceiling)
     try:
         search.go()
     except OutputMismatch as mismatch:
         verdict = judge(mismatch)
         search.results = [verdict] * count
-    return Isolated(search.results, search.forwards, search.ceiling)
+    return Isolated(search.results, search.forwards, search.ooms, search.ceiling if search.ooms else None)
 
 
 class _Search:
     """Rows in, results out: the state of one `isolate`."""
 
-    def __init__(self, count: int, run: Callable[[Sequence[int]], Sequence[Any]]) -> None:
+    def __init__(
+        self, count: int, run: Callable[[Sequence[int]], Sequence[Any]], ceiling: int | None
+    ) -> None:
         self._count = count
         self._run = run
         self.results: list[Any] = [None] * count
         self.forwards = 0
-        self.ceiling: int | None = None
+        self.ooms = 0
+        self.ceiling = ceiling
 
     def go(self) -> None:
         line = list(range(self._count))
@@ -151,8 +159,10 @@ class _Search:
             return True
         if isinstance(outcome.error, OutputMismatch):
             raise outcome.error
+        full = is_out_of_memory(outcome.error)
+        self.ooms += full
         if len(group) > 1 and not isinstance(outcome.error, Transient):
-            if is_out_of_memory(outcome.error):
+            if full:
                 self.ceiling = len(group) // 2
             return False
         verdict = judge(outcome.error)

@@ -40,7 +40,6 @@ class Lane(Protocol[TicketT]):
     """Rows in line that share one key."""
 
     key: Hashable
-    alone: bool
     count: int
 
     def add(self, rows: Sequence[Row[TicketT]]) -> None:
@@ -93,9 +92,8 @@ class Deadlines:
 class ShapeLane(Generic[TicketT]):
     """Rows that can be stacked as they are: one line for each class."""
 
-    def __init__(self, key: Hashable, *, alone: bool = False) -> None:
+    def __init__(self, key: Hashable) -> None:
         self.key = key
-        self.alone = alone
         self.count = 0
         self._bucket = bucket_of(key)
         self._lines: dict[Priority, deque[Row[TicketT]]] = {}
@@ -160,8 +158,8 @@ class ShapeLane(Generic[TicketT]):
 class PackedLane(ShapeLane[TicketT]):
     """Rows of a model that pays for no padding: `max_tokens` bounds the sum of their lengths."""
 
-    def __init__(self, key: Hashable, *, alone: bool = False, max_tokens: int) -> None:
-        super().__init__(key, alone=alone)
+    def __init__(self, key: Hashable, *, max_tokens: int) -> None:
+        super().__init__(key)
         self._max_tokens = max_tokens
         self._tokens = 0
 

@@ -28,9 +28,8 @@ Bin = dict[Priority, deque[Row[TicketT]]]
 class LengthLane(Generic[TicketT]):
     """Rows by length; `overhead_tokens` tells what a batch costs besides its tokens, as so many of them."""
 
-    def __init__(self, key: Hashable, *, alone: bool = False, overhead_tokens: Callable[[], float]) -> None:
+    def __init__(self, key: Hashable, *, overhead_tokens: Callable[[], float]) -> None:
         self.key = key
-        self.alone = alone
         self.count = 0
         self._overhead_tokens = overhead_tokens
         self._bins: dict[int, Bin[TicketT]] = {}

@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim
 from shunter.workers.assembly import JobRun
 from shunter.workers.batch import Batch, Row
 from shunter.workers.batcher import Batcher
-from shunter.workers.messages import Run
+from shunter.workers.messages import Probe, Run
+from shunter.workers.spans import rows_of
 
 OVERLAP = 2
 """One batch in the model, and exactly one prefetched."""
@@ -31,8 +33,9 @@ class Late:
 class Line:
     """Jobs go in, batches come out. Every method may be called from any thread.
 
-    A job that runs alone is never preprocessed, forwarded or postprocessed beside anything else: if
-    the process dies meanwhile, it is to blame.
+    The rows of a probe are never preprocessed, forwarded or postprocessed beside anything else: if
+    the process dies meanwhile, one of them is to blame. A probe waits its turn among the arrivals, so
+    that other jobs have theirs.
     """
 
     def __init__(
@@ -46,11 +49,10 @@ class Line:
         self._for_intake = threading.Condition(self._lock)
         self._for_batches = threading.Condition(self._lock)
         self._runs: dict[Claim, JobRun] = {}
-        self._arrived: deque[JobRun] = deque()
+        self._arrived: deque[JobRun | Probe] = deque()
         self._deadlines: list[tuple[float, int, JobRun]] = []
-        self._alone: JobRun | None = None
-        self._alone_running = False
-        self._exclusive = False
+        self._probing = False
+        self._probe_batches: deque[Batch[JobRun]] = deque()
         self._preprocessing = False
         self._forwarding = 0
         self._unfinished = 0
@@ -65,7 +67,7 @@ class Line:
     def accept(self, messages: Sequence[Run]) -> None:
         """Jobs arrive."""
         now = self._clock()
-        runs = [JobRun.of(message.job, alone=message.alone, now=now) for message in messages]
+        runs = [JobRun.of(message, now=now) for message in messages]
         with self._lock:
             if self._stopping:
                 self._returned += [run.claim for run in runs]
@@ -78,6 +80,12 @@ class Line:
                     self._for_batches.notify()
             self._for_intake.notify()
 
+    def accept_probe(self, probe: Probe) -> None:
+        """Withheld rows are to be tried."""
+        with self._lock:
+            self._arrived.append(probe)
+            self._for_intake.notify()
+
     def drop(self, claim: Claim) -> None:
         """Forget a job, wherever it is; what is in the model is discarded afterwards."""
         with self._lock:
@@ -86,38 +94,59 @@ class Line:
                 self._end(run)
 
     def stop(self) -> None:
-        """Give back the jobs of which nothing has reached the model, and finish the others."""
+        """Give back the jobs of which nothing has reached the model, or not all may; finish the others."""
         with self._lock:
             self._stopping = True
-            for run in [run for run in self._runs.values() if not (run.taken or run.ended)]:
+            for run in [r for r in self._runs.values() if not r.ended and (r.withheld or not r.taken)]:
                 self._returned.append(run.claim)
                 del self._runs[run.claim]
                 self._end(run)
             self._batcher.drain()
             self._for_batches.notify()
 
-    def next_jobs(self) -> list[JobRun]:
-        """Wait for jobs to preprocess: a bunch of small ones, or one that runs alone."""
+    def next_work(self) -> list[JobRun] | Probe:
+        """Wait for what to preprocess next: a bunch of small jobs, a large one, or a probe.
+
+        A probe is given out once nothing else is in the model's hands, and nothing comes into them
+        until `end_probe`.
+        """
         with self._lock:
-            if self._exclusive or not self._arrived:
+            if not self._arrived:
                 self._for_batches.notify()
-            self._preprocessing = self._exclusive = False
-            alone = self._alone
-            self._for_intake.wait_for(lambda: (alone is None or alone.ended) and self._arrived)
-            bunch = self._bunch()
-            self._alone = bunch[0] if bunch[0].alone else None
-            if self._alone is not None:
-                self._exclusive = True
+            self._preprocessing = False
+            self._for_intake.wait_for(lambda: self._arrived)
+            first = self._arrived.popleft()
+            if isinstance(first, Probe):
+                self._probing = True
                 self._for_intake.wait_for(lambda: not self._unfinished)
+                return first
             self._preprocessing = True
-            return bunch
+            return [first, *self._beside(first)]
+
+    def suspects(self, probe: Probe) -> list[tuple[JobRun, int, Any]]:
+        """The rows of a probe that are still wanted, with their values."""
+        with self._lock:
+            runs = [(self._runs.get(claim), index) for claim, index in rows_of(probe.spans)]
+            wanted = [(run, index) for run, index in runs if run is not None and index in run.withheld]
+            return [(run, index, run.withheld.pop(index)) for run, index in wanted if not run.ended]
+
+    def end_probe(self) -> None:
+        """Wait until the rows of the probe have left the model, and let the others in again."""
+        with self._lock:
+            self._for_intake.wait_for(lambda: not (self._probe_batches or self._unfinished))
+            self._probing = False
+            self._for_batches.notify()
 
     def add(self, rows: Sequence[Row[JobRun]]) -> None:
         """Put preprocessed rows in line."""
         with self._lock:
+            if self._probing:
+                self._probe_batches += self._batcher.apart(rows, self._clock())
+                self._for_batches.notify()
+                return
             waiting = len(self._batcher)
             self._batcher.add(row for row in rows if not row.ticket.ended)
-            # Between the first row and a full batch, `next_jobs` says when nothing more is coming.
+            # Between the first row and a full batch, `next_work` says when nothing more is coming.
             if not waiting or waiting + len(rows) >= self._bunch_rows:
                 self._for_batches.notify()
 
@@ -160,15 +189,19 @@ class Line:
         """No model code of a batch runs any more."""
         with self._lock:
             self._unfinished -= 1
-            if self._alone_running or self._alone is not None:
-                self._alone_running = False
+            if self._probing:
                 self._for_batches.notify()
                 self._for_intake.notify()
 
-    def lower_ceiling(self, batch: Batch[JobRun], rows: int) -> None:
-        """Remember how many rows of this kind fit in memory."""
+    def ceiling(self, batch: Batch[JobRun]) -> int | None:
+        """How many rows of this kind fit in memory, as far as is known by now."""
         with self._lock:
-            self._batcher.lower_ceiling(batch.bucket, rows)
+            return self._batcher.ceiling(batch)
+
+    def lower_ceiling(self, batch: Batch[JobRun], rows: int) -> Ceiling | None:
+        """Remember how many rows of this kind fit in memory; the ceiling, if that is news."""
+        with self._lock:
+            return self._batcher.lower_ceiling(batch, rows)
 
     def end(self, run: JobRun) -> bool:
         """Claim the right to report a job's outcome: True for one caller, and not for a dropped job."""
@@ -191,19 +224,18 @@ class Line:
             self._batcher.remove(run.claim)
             with suppress(ValueError):
                 self._arrived.remove(run)
-        if run.alone or self._stopping:
-            self._for_intake.notify()
+        if self._stopping:
             self._for_batches.notify()
 
-    def _bunch(self) -> list[JobRun]:
-        bunch = [self._arrived.popleft()]
-        rows = bunch[0].job.rows
-        while self._arrived and not bunch[0].alone and not self._arrived[0].alone:
-            rows += self._arrived[0].job.rows
+    def _beside(self, first: JobRun) -> Iterator[JobRun]:
+        """Small jobs that are preprocessed together with `first`."""
+        rows = first.job.rows
+        while self._arrived and isinstance(following := self._arrived[0], JobRun):
+            rows += following.job.rows
             if rows > self._bunch_rows:
-                break
-            bunch.append(self._arrived.popleft())
-        return bunch
+                return
+            self._arrived.popleft()
+            yield following
 
     def _late(self, now: float) -> list[JobRun]:
         """The jobs of which nothing has been taken and that cannot be in time any more."""
@@ -223,17 +255,15 @@ class Line:
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _try_batch(self, now: float) -> Batch[JobRun] | None:
-        if self._exclusive or self._alone_running or self._forwarding >= OVERLAP:
+        if self._probing:
+            return self._probe_batches.popleft() if self._probe_batches and not self._unfinished else None
+        if self._forwarding >= OVERLAP:
             return None
-        alone_waits = self._alone is not None and not self._alone.ended
-        idle = not (self._unfinished if alone_waits else self._forwarding)
-        return self._batcher.next_batch(
-            now, idle=idle, more_coming=self._preprocessing or bool(self._arrived)
-        )
+        more_coming = self._preprocessing or bool(self._arrived)
+        return self._batcher.next_batch(now, idle=not self._forwarding, more_coming=more_coming)
 
     def _start(self, batch: Batch[JobRun]) -> None:
         self._forwarding += 1
         self._unfinished += 1
-        self._alone_running = batch.alone
         for row in batch.rows:
             row.ticket.taken = True

@@ -2,10 +2,12 @@
 
     hub -> engine                      engine -> hub
     Run     run this job               Loaded     the model is ready, with its limits
-    Drop    forget this claim          LoadFailed the model cannot be loaded; the engine exits
-    Stop    finish what is in hand     Begun      what a stage is about to touch
+    Probe   run suspect rows apart     LoadFailed the model cannot be loaded; the engine exits
+    Drop    forget this claim          Begun      what a stage is about to touch
+    Stop    finish what is in hand     Probed     a probe has passed
                                        BatchDone  a batch left the model, with its timings
                                        Costs      what was learnt about batch sizes, now and then
+                                       MemoryFull how many rows fit
                                        Finished   jobs whose rows are all done
                                        Stopped    nothing is in hand any more; the engine exits
 
@@ -19,15 +21,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim, ClaimedJob
-from shunter.storage.outcome import Outcome
+from shunter.storage.outcome import Outcome, RowFailure
+from shunter.workers.spans import Spans
+
+PROBE = "probe"
+"""What is announced as begun while a probe lasts, whatever its stages announce."""
 
 
 class Run(NamedTuple):
-    """Run this job; `alone` keeps it out of batches with other jobs, one batch at a time."""
+    """Run this job, but not its `guilty` rows, which are known to kill engines.
+
+    The `withheld` rows, as (start, stop), wait for the probes that name them.
+    """
 
     job: ClaimedJob
-    alone: bool = False
+    guilty: tuple[RowFailure, ...] = ()
+    withheld: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Take these withheld rows through the model with nothing else in its hands; Probed follows."""
+
+    spans: Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +81,26 @@ class Begun:
 
     Whatever any stage has in its hands is suspect if the engine dies. Written before model code
     runs, in the engine's own thread, so that it has left the process when a crash follows. `stage` is
-    preprocess, gather, forward or postprocess; stages overlap, each is announced by itself.
+    preprocess, gather, forward or postprocess; stages overlap, each is announced by itself. A probe is
+    announced as a whole besides.
     """
 
     stage: str
-    claims: tuple[Claim, ...]
+    spans: Spans
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The rows of the oldest probe have been through the model, and the engine is still there."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchDone:
     """One batch went through the model, with its timings in seconds and the reason it was closed.
 
-    `forwards` is 1 unless some of its rows failed, `full_rows` the rows that would have filled it. Of a
-    model with lengths `tokens` are the real ones, `padded_tokens` those that the model computed.
+    `forwards` is 1 unless some of its rows failed or did not fit; `ooms` of them ran out of memory.
+    `full_rows` are the rows that would have filled it. Of a model with lengths `tokens` are the real ones,
+    `padded_tokens` those that the model computed.
     """
 
     rows: int
@@ -89,6 +114,14 @@ class BatchDone:
     forward_s: float
     postprocess_s: float
     forwards: int
+    ooms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFull:
+    """More rows than this did not fit in the device's memory: the engine keeps below it from now on."""
+
+    ceiling: Ceiling
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,5 +145,5 @@ class Stopped:
     returned: tuple[Claim, ...]
 
 
-ToEngine = Run | Drop | Stop
-ToHub = Loaded | LoadFailed | Begun | BatchDone | Costs | Finished | Stopped
+ToEngine = Run | Probe | Drop | Stop
+ToHub = Loaded | LoadFailed | Begun | Probed | MemoryFull | BatchDone | Costs | Finished | Stopped

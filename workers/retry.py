@@ -14,10 +14,7 @@ JITTER = 0.25
 """A wait is lengthened by up to this share of itself, so that retries do not come in step."""
 
 MAX_DEATHS = 5
-"""After so many engines died with a job in their hands, the job fails."""
-
-ALONE_AFTER_DEATHS = 2
-"""From so many deaths on, a job shares no batch with others."""
+"""After so many engines died with a job in their hands and no row was found guilty of it, the job fails."""
 
 
 def backoff_s(attempts: int, *, at_least_s: float = 0.0, chance: float = 0.0) -> float:

@@ -95,10 +95,12 @@ class Runner:
         pad_to: int = 0,
         inputs: Inputs | None = None,
         announce: Callable[[Sequence[int]], None] | None = None,
+        ceiling: int | None = None,
     ) -> Isolated:
         """One result per row; `inputs` are those gathered before for the same rows.
 
-        `announce` hears the indices of the rows before each call of the model.
+        `announce` hears the indices of the rows before each call of the model. More than `ceiling` rows
+        are known not to fit in memory.
         """
 
         def run(part: Sequence[int]) -> list[Any]:
@@ -108,7 +110,7 @@ class Runner:
                 return self._run(values, pad_to, inputs)
             return self._run([values[index] for index in part], pad_to, None)
 
-        return isolate(len(values), run)
+        return isolate(len(values), run, ceiling=ceiling)
 
     def postprocess(self, results: list[Any]) -> list[Any]:
         """What is stored for each row; failed rows stay as they are."""

@@ -15,8 +15,8 @@ AGED_SHARE = 1 / 4
 a class that is urgent and takes less than half of the machine never waits for old backlog."""
 
 MOST_AHEAD = 0.5
-"""So much of a batch that a class got beyond its share, in room that nobody else wanted, counts as paid ahead.
-Then a burst of urgent rows has all seats."""
+"""So much of a batch that a class got beyond its share, in room that nobody else wanted, counts as paid
+ahead. Then a burst of urgent rows has all seats."""
 
 ROUNDING = 1e-9
 """Seats are whole: what thirds and fifths of a batch lose in the sum is not lost to the class."""

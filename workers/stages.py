@@ -2,7 +2,8 @@
 
     preprocess_jobs -> (line) -> gather_batches -> run_batches -> finish_batches
 
-Every stage announces the claims it is about to touch, so that a crash has a name.
+Every stage announces the rows it is about to touch, so that a crash has a name. Rows that are suspect
+already pass the same stages in a probe, with nothing beside them.
 """
 
 from __future__ import annotations
@@ -20,18 +21,29 @@ from shunter.storage.errors import (
     PayloadError,
     SettingsError,
 )
-from shunter.storage.job import Claim
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import Outcome
 from shunter.storage.payload import decode_rows
 from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, refused, retried
 from shunter.workers.batch import Batch, Row
 from shunter.workers.device import Inputs
+from shunter.workers.finite import refuse_non_finite
 from shunter.workers.inputs_ahead import InputsAhead
-from shunter.workers.isolation import Isolated, Verdict
+from shunter.workers.isolation import Failure, Isolated, Verdict
 from shunter.workers.line import Late, Line
-from shunter.workers.messages import BatchDone, Begun, Costs, Finished, ToHub
+from shunter.workers.messages import (
+    PROBE,
+    BatchDone,
+    Begun,
+    Costs,
+    Finished,
+    MemoryFull,
+    Probe,
+    Probed,
+    ToHub,
+)
 from shunter.workers.runner import Runner
+from shunter.workers.spans import Spans, spans_of
 
 FINISH_QUEUE = 2
 """Batches that may wait for their postprocessing before the model has to."""
@@ -47,6 +59,7 @@ Decoded = tuple[JobRun, int, Any]
 class _Gathered:
     batch: Batch[JobRun]
     runs: Sequence[JobRun]
+    spans: Spans
     inputs: Inputs | None
     gather_s: float
 
@@ -56,6 +69,7 @@ class _Ran:
     gathered: _Gathered
     rows: Sequence[Row[JobRun]]
     runs: Sequence[JobRun]
+    spans: Spans
     isolated: Isolated
     forward_s: float
 
@@ -76,6 +90,7 @@ class Stages:
         send: Callable[[ToHub], None],
         bunch_rows: int,
         preprocess: Callable[[list[Any]], list[Any]] | None = None,
+        finite: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line = line
@@ -85,21 +100,23 @@ class Stages:
         self._send = send
         self._bunch_rows = bunch_rows
         self._change = preprocess or runner.preprocess
+        self._finite = finite
         self._clock = clock
         self._gathered: queue.SimpleQueue[_Gathered | None] = queue.SimpleQueue()
         self._tell_costs_at = 0.0
         self._results: queue.Queue[_Ran | list[Decoded]] = queue.Queue(FINISH_QUEUE)
 
     def preprocess_jobs(self) -> None:
-        """Decode and preprocess jobs as they arrive, for ever."""
+        """Decode and preprocess jobs as they arrive, and take probes through the model, for ever."""
         while True:
-            bunch = self._line.next_jobs()
-            rows = [(run, *row) for run in bunch for row in enumerate(self._decode(run))]
-            for start in range(0, len(rows), self._bunch_rows):
-                part = rows[start : start + self._bunch_rows]
-                runs = dict.fromkeys(run for run, _, _ in part)
-                with self._hold("preprocess", [*runs] if self._runner.preprocesses else ()):
-                    self._preprocess(part, runs)
+            work = self._line.next_work()
+            if isinstance(work, Probe):
+                with self._hold(PROBE, work.spans):
+                    self._preprocess(self._line.suspects(work))
+                    self._line.end_probe()
+                self._send(Probed())
+            else:
+                self._preprocess([row for run in work for row in self._free_rows(run)])
 
     def gather_batches(self) -> None:
         """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
@@ -109,10 +126,10 @@ class Stages:
                     self._report((run, expired(run)))
                 continue
             began = self._clock()
-            runs = _runs(batch.rows)
-            with self._hold("gather", runs if self._runner.gathers else ()):
+            runs, spans = _runs(batch.rows), _spans(batch.rows)
+            with self._hold("gather", spans if self._runner.gathers else ()):
                 inputs = self._runner.gather([row.value for row in batch.rows], pad_to=batch.pad_to)
-            self._gathered.put(_Gathered(batch, runs, inputs, self._clock() - began))
+            self._gathered.put(_Gathered(batch, runs, spans, inputs, self._clock() - began))
         self._gathered.put(None)
 
     def run_batches(self) -> None:
@@ -154,13 +171,33 @@ class Stages:
             return []
         return rows
 
-    def _preprocess(self, decoded: list[Decoded], runs: Iterable[JobRun]) -> None:
+    def _free_rows(self, run: JobRun) -> list[Decoded]:
+        """A job's rows that may run at once; the guilty have their results, the suspects are kept."""
+        rows: list[Decoded] = [(run, index, value) for index, value in enumerate(self._decode(run))]
+        if not (rows and (run.guilty or run.withheld)):
+            return rows
+        guilty: list[Decoded] = [(run, row.index, Failure(row.code, row.message)) for row in run.guilty]
+        self._results.put(guilty)
+        run.withheld.update((index, rows[index][2]) for index in run.withheld)
+        held_up = {index for _, index, _ in guilty}.union(run.withheld)
+        return [row for row in rows if row[1] not in held_up]
+
+    def _preprocess(self, decoded: list[Decoded]) -> None:
+        for start in range(0, len(decoded), self._bunch_rows):
+            bunch = decoded[start : start + self._bunch_rows]
+            spans = (
+                spans_of((run.claim, index) for run, index, _ in bunch) if self._runner.preprocesses else ()
+            )
+            with self._hold("preprocess", spans):
+                self._preprocess_bunch(bunch)
+
+    def _preprocess_bunch(self, decoded: list[Decoded]) -> None:
         began = self._clock()
         values = self._change([value for _, _, value in decoded])
         rows: list[Row[JobRun]] = []
         failed: list[Decoded] = []
         now = self._clock()
-        for run in runs:
+        for run in dict.fromkeys(run for run, _, _ in decoded):
             run.preprocess_row_s = (now - began) / len(decoded)
         for (run, index, _), value, place in zip(decoded, values, self._runner.places(values), strict=True):
             if isinstance(place, Verdict):
@@ -184,32 +221,42 @@ class Stages:
     def _forward(self, gathered: _Gathered, rows: Sequence[Row[JobRun]]) -> _Ran:
         began = self._clock()
         whole = len(rows) == len(gathered.batch.rows)
-        runs = gathered.runs if whole else _runs(rows)
+        runs, spans = (gathered.runs, gathered.spans) if whole else (_runs(rows), _spans(rows))
         for run in runs:
             run.began_at = began if run.began_at is None else run.began_at
-        with self._hold("forward", runs):
+        with self._hold("forward", spans):
             isolated = self._runner.forward(
                 [row.value for row in rows],
                 pad_to=gathered.batch.pad_to,
                 inputs=gathered.inputs if whole else None,
                 announce=lambda part: self._begin_part(rows, part),
+                ceiling=self._line.ceiling(gathered.batch),
             )
-        if isolated.ceiling is not None:
-            self._line.lower_ceiling(gathered.batch, isolated.ceiling)
         forward_s = self._clock() - began
+        self._remember(gathered.batch, isolated)
         if whole and isolated.forwards == 1:
             self._line.measured(gathered.batch, forward_s)
-        return _Ran(gathered, rows, runs, isolated, forward_s)
+        return _Ran(gathered, rows, runs, spans, isolated, forward_s)
+
+    def _remember(self, batch: Batch[JobRun], isolated: Isolated) -> None:
+        """Tell the hub what does not fit in memory, so that no later engine has to find out."""
+        if isolated.ceiling is not None:
+            ceiling = self._line.lower_ceiling(batch, isolated.ceiling)
+            if ceiling is not None:
+                self._send(MemoryFull(ceiling))
 
     def _begin_part(self, rows: Sequence[Row[JobRun]], part: Sequence[int]) -> None:
         """Name the suspects anew when only a part of a batch is run."""
         if len(part) < len(rows):
-            self._send(Begun("forward", _claims(_runs(rows[index] for index in part))))
+            self._send(Begun("forward", _spans(rows[index] for index in part)))
 
     def _finish(self, ran: _Ran) -> None:
         began = self._clock()
-        with self._hold("postprocess", ran.runs if self._runner.postprocesses else ()):
-            results = self._runner.postprocess(ran.isolated.results)
+        results = ran.isolated.results
+        if self._finite:
+            results = refuse_non_finite(results)
+        with self._hold("postprocess", ran.spans if self._runner.postprocesses else ()):
+            results = self._runner.postprocess(results)
         self._line.finished()
         now = self._clock()
         self._send(_batch_done(ran, postprocess_s=now - began))
@@ -219,12 +266,12 @@ class Stages:
         self._settle((row.ticket, row.index, result) for row, result in zip(ran.rows, results, strict=True))
 
     @contextmanager
-    def _hold(self, stage: str, runs: Sequence[JobRun]) -> Iterator[None]:
-        """Tell the hub whose rows a stage holds while the block runs; if that crashes, they stay suspect."""
-        if runs:
-            self._send(Begun(stage, _claims(runs)))
+    def _hold(self, stage: str, spans: Spans) -> Iterator[None]:
+        """Tell the hub which rows a stage holds while the block runs; if that crashes, they stay suspect."""
+        if spans:
+            self._send(Begun(stage, spans))
         yield
-        if runs:
+        if spans:
             self._send(Begun(stage, ()))
 
     def _settle(self, results: Iterable[Decoded]) -> None:
@@ -248,8 +295,8 @@ def _runs(rows: Iterable[Row[JobRun]]) -> list[JobRun]:
     return list(dict.fromkeys(row.ticket for row in rows))
 
 
-def _claims(runs: Iterable[JobRun]) -> tuple[Claim, ...]:
-    return tuple(run.claim for run in runs)
+def _spans(rows: Iterable[Row[JobRun]]) -> Spans:
+    return spans_of((row.ticket.claim, row.index) for row in rows)
 
 
 def _batch_done(ran: _Ran, *, postprocess_s: float) -> BatchDone:
@@ -266,4 +313,5 @@ def _batch_done(ran: _Ran, *, postprocess_s: float) -> BatchDone:
         forward_s=ran.forward_s,
         postprocess_s=postprocess_s,
         forwards=ran.isolated.forwards,
+        ooms=ran.isolated.ooms,
     )

@@ -29,6 +29,7 @@ class BatchStats:
     rows: int = 0
     forwards: int = 0
     full_rows: int = 0
+    ooms: int = 0
     tokens: int = 0
     padded_tokens: int = 0
     rows_per_s: float = 0.0
@@ -47,6 +48,7 @@ class BatchStats:
         self.full_rows += max(batch.full_rows, batch.rows)
         self.tokens += batch.tokens
         self.padded_tokens += batch.padded_tokens
+        self.ooms += batch.ooms
         self.sizes[batch.rows] += 1
         self.reasons[batch.reason] += 1
         for stage in STAGES:
@@ -65,6 +67,7 @@ class BatchStats:
             "full_rows": self.full_rows,
             "tokens": self.tokens,
             "padded_tokens": self.padded_tokens,
+            "out_of_memory": self.ooms,
             "rows_per_s": round(self.rows_per_s, 1),
             "busy": round(self._busy(now), 4),
             "seconds": {stage: round(seconds, 6) for stage, seconds in self.seconds.items()},

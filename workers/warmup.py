@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, NoReturn
 
+from shunter.storage.ceiling import Ceiling
 from shunter.storage.errors import ModelLoadError
 from shunter.storage.model_config import Batching, ModelConfig
+from shunter.workers.ceilings import Ceilings
 from shunter.workers.isolation import Failure, Retry, Verdict
+from shunter.workers.lane import bucket_of
+from shunter.workers.lengths import bucket_name
 from shunter.workers.runner import Place, Runner, Timing
 
 log = logging.getLogger(__name__)
@@ -25,27 +30,31 @@ STEP = 4
 class _Trial(NamedTuple):
     value: Any
     place: Place
+    bucket: str
     rows: int
 
 
-def warm_up(runner: Runner, config: ModelConfig, *, clock: Callable[[], float] = time.perf_counter) -> None:
+def warm_up(
+    runner: Runner, config: ModelConfig, ceilings: Ceilings, *, clock: Callable[[], float] = time.perf_counter
+) -> list[Ceiling]:
     """Run example rows, largest batches first, and keep the timings in the runner; raises ModelLoadError.
 
     Its config declares inputs. With [run] warmup_lengths, their dimensions of any size take each in turn.
+    Batches keep below the ceilings; returns those that it lowered.
     """
     began = clock()
     until = began + min(LONGEST_S, SHARE_OF_LOAD_TIMEOUT * config.run.load_timeout_s)
     trials = [list(_trials(runner, config, size)) for size in config.run.warmup_lengths or (1,)]
-    for largest, *_ in trials:
-        _run(runner, largest, clock)
+    lowered = [_run(runner, largest, ceilings, clock) for largest, *_ in trials]
     for trial in sorted(
         (trial for _, *smaller in trials for trial in smaller), key=lambda trial: -trial.rows
     ):
         if clock() >= until:
             log.info("warm-up: smaller batches than %d rows are left out", trial.rows + 1)
             break
-        _run(runner, trial, clock)
+        lowered.append(_run(runner, trial, ceilings, clock))
     log.info("warm-up: %d kinds of batches in %.1f s", len(runner.timings), clock() - began)
+    return [ceiling for ceiling in lowered if ceiling is not None]
 
 
 def _trials(runner: Runner, config: ModelConfig, size: int) -> Iterator[_Trial]:
@@ -53,9 +62,11 @@ def _trials(runner: Runner, config: ModelConfig, size: int) -> Iterator[_Trial]:
     place = runner.places(values)[0]
     if isinstance(place, Verdict):
         _fail(1, place)
+    place = replace(place, length=0) if config.batching.packed else place
+    bucket = bucket_name(place.length) if place.length else bucket_of(place.key)
     rows = _most_rows(config.batching, place)
     while rows:
-        yield _Trial(values[0], place, rows)
+        yield _Trial(values[0], place, bucket, rows)
         rows = 1 if 1 < rows < STEP else rows // STEP
 
 
@@ -65,21 +76,26 @@ def _most_rows(limits: Batching, place: Place) -> int:
     return limits.max_rows
 
 
-def _run(runner: Runner, trial: _Trial, clock: Callable[[], float]) -> None:
+def _run(runner: Runner, trial: _Trial, ceilings: Ceilings, clock: Callable[[], float]) -> Ceiling | None:
     """Twice: what the first run allocates, chooses and compiles says nothing of the others."""
-    values = [trial.value] * trial.rows
+    values, length = [trial.value] * trial.rows, trial.place.length
+    lowered = None
     for _ in range(2):
-        inputs = runner.gather(values, pad_to=trial.place.length)
+        inputs = runner.gather(values, pad_to=length)
+        ceiling = ceilings.limit(trial.bucket, length)
         began = clock()
-        isolated = runner.forward(values, pad_to=trial.place.length, inputs=inputs)
+        isolated = runner.forward(values, pad_to=length, inputs=inputs, ceiling=ceiling)
         seconds = clock() - began
         if isinstance(isolated.results[0], Verdict):
             _fail(trial.rows, isolated.results[0])
-    length = f" of length {trial.place.length}" if trial.place.length else ""
-    log.info("warm-up: %d rows%s: %.1f ms", trial.rows, length, seconds * 1000)
+        if isolated.ceiling is not None:
+            lowered = ceilings.lower(trial.bucket, isolated.ceiling, length) or lowered
+    of_length = f" of length {length}" if length else ""
+    log.info("warm-up: %d rows%s: %.1f ms", trial.rows, of_length, seconds * 1000)
     # Out of memory, the rows were run in parts, and the time is not one batch's.
     if isolated.forwards == 1:
-        runner.timings.append(Timing(trial.rows, trial.place.length, seconds))
+        runner.timings.append(Timing(trial.rows, length, seconds))
+    return lowered
 
 
 def _fail(rows: int, verdict: Verdict) -> NoReturn:

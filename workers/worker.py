@@ -17,6 +17,7 @@ from shunter.storage.errors import SettingsError
 from shunter.storage.job_adoption import JobAdoption
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_repository import JobRepository
+from shunter.storage.memory_ceilings import MemoryCeilings
 from shunter.storage.model_registry import ModelRegistry, ModelVersion, scan
 from shunter.storage.object_store import open_object_store
 from shunter.storage.quarantine import Quarantine
@@ -67,6 +68,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
             registry=registry,
             quarantine=Quarantine(database),
             adopter=Adopter(JobAdoption(database), models_registry, open_object_store(settings.object_store)),
+            ceilings=MemoryCeilings(database),
             lists=lists,
             object_store=settings.object_store,
         ),

@@ -22,13 +22,23 @@ from tests.acceptance.gated import Gate
 from tests.waiting import wait_until
 
 SUICIDAL = """
-import os
+import signal
 
 class Model:
+    def preprocess(self, row):
+        if row == "die early":
+            signal.raise_signal(signal.SIGSEGV)
+        return row
+
     def forward(self, rows):
         if "die" in rows:
-            os.kill(os.getpid(), 9)
+            signal.raise_signal(signal.SIGSEGV)
         return rows
+
+    def postprocess(self, output):
+        if output == "die late":
+            signal.raise_signal(signal.SIGSEGV)
+        return output
 """
 
 HANGING = """
@@ -101,19 +111,31 @@ def test_killing_the_hub_leaves_no_engine_and_another_finishes(
     assert {stored(fleet, job.id).deaths for job in jobs} == {0}
 
 
-def test_a_job_that_kills_its_engine_fails_alone(client: Client, fleet: LocalFleet) -> None:
-    killer = client.submit("suicidal", ["die"])
+def test_rows_that_kill_their_engine_fail_alone_at_whatever_stage(client: Client, fleet: LocalFleet) -> None:
+    mixed: list[Any] = list(range(64))
+    for index, row in {5: "die", 40: "die early", 41: "die late"}.items():
+        mixed[index] = row
+    poisoned, killer = client.submit("suicidal", mixed), client.submit("suicidal", ["die"])
     others = [client.submit("suicidal", [n]) for n in range(20)]
     assert [job.outputs() for job in others] == [[n] for n in range(20)]
+    assert [(error.index, error.code) for error in poisoned.errors()] == [
+        (5, "engine_died"),
+        (40, "engine_died"),
+        (41, "engine_died"),
+    ]
+    assert poisoned.outputs(errors="none") == [row if isinstance(row, int) else None for row in mixed]
     status = killer.wait(timeout=60)
     assert (status.state, status.error and status.error["code"]) == ("failed", "engine_died")
-    assert stored(fleet, killer.id).deaths >= 2
+    assert "SIGSEGV" in str(status.error)
+    assert {stored(fleet, job.id).deaths for job in (poisoned, killer)} == {1}
 
 
-def test_a_job_that_hangs_its_engine_fails_alone(client: Client) -> None:
-    hanging = client.submit("hanging", ["hang"])
+def test_rows_that_hang_their_engine_fail_alone(client: Client) -> None:
+    mixed: list[Any] = [*range(20), "hang", *range(20)]
+    poisoned, hanging = client.submit("hanging", mixed), client.submit("hanging", ["hang"])
     others = [client.submit("hanging", [n]) for n in range(20)]
     assert [job.outputs() for job in others] == [[n] for n in range(20)]
+    assert [(error.index, error.code) for error in poisoned.errors()] == [(20, "batch_timeout")]
     status = hanging.wait(timeout=60)
     assert (status.state, status.error and status.error["code"]) == ("failed", "engine_died")
     assert "batch_timeout_s" in str(status.error)

@@ -18,6 +18,7 @@ from shunter.storage.job import Job, JobState, Move, Priority
 from shunter.storage.job_adoption import JobAdoption
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_repository import JobRepository
+from shunter.storage.memory_ceilings import MemoryCeilings
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.model_registry import ModelRegistry, ModelVersion
 from shunter.storage.object_store import ObjectStore, open_object_store
@@ -294,7 +295,9 @@ def mailbox() -> list[Any]:
 def claimer(
     jobs: JobRepository, database: Database, adopter: Adopter, mailbox: list[Any]
 ) -> Iterator[Claimer]:
-    claimer = Claimer(jobs, Quarantine(database), adopter, mailbox.append)
+    claimer = Claimer(
+        jobs, Quarantine(database), adopter, ceilings=MemoryCeilings(database), mailbox=mailbox.append
+    )
     yield claimer
     claimer.stop()
 

@@ -13,6 +13,7 @@ from shunter.storage.payload import decode_rows, encode_rows
 from shunter.storage.results import input_key, load_block
 from shunter.workers.messages import BatchDone, Begun, Loaded, LoadFailed, Run
 from shunter.workers.sizing import START_ROWS
+from shunter.workers.spans import claims_of
 from tests.engine_process import (
     DOUBLE,
     GATED,
@@ -21,6 +22,7 @@ from tests.engine_process import (
     claim_of,
     job_of,
     outputs_of,
+    spans_of_jobs,
     start_engine,
     write_model,
 )
@@ -66,12 +68,26 @@ def test_while_the_model_is_busy_the_next_batch_fills(tmp_path: Path) -> None:
         others = [job_of([number]) for number in range(START_ROWS)]
         for job in others:
             engine.send(Run(job))
-        prefetched = Begun("gather", tuple(claim_of(job) for job in others))
+        prefetched = Begun("gather", spans_of_jobs(*others))
         while engine.wait_for(Begun) != prefetched:
             pass
         (tmp_path / "tiny" / "1" / "gate").touch()
         batches = [engine.wait_for(BatchDone), engine.wait_for(BatchDone)]
         assert [(batch.rows, batch.reason) for batch in batches] == [(1, "idle"), (START_ROWS, "full")]
+
+
+def test_a_model_that_promises_finite_outputs_fails_the_rows_that_are_not(tmp_path: Path) -> None:
+    code = """
+    import numpy as np
+
+    class Model:
+        def forward(self, rows): return np.stack(rows) * np.float32(2)
+        def postprocess(self, output): return int(output[0])
+    """
+    with start_engine(tmp_path, code, "[run]\nfinite = true").loaded() as engine:
+        outcome = engine.run_rows([np.array([x], np.float32) for x in (1.0, np.nan, 3.0)])
+        assert [(failure.index, failure.code) for failure in outcome.failures] == [(1, "not_finite")]
+        assert outputs_of(outcome) == [2, None, 6]
 
 
 def test_a_bad_row_in_a_batch_of_256_fails_alone_in_few_forwards(tmp_path: Path) -> None:
@@ -126,7 +142,7 @@ def test_errors_of_preprocessing_postprocessing_and_encoding_are_the_rows_own(tm
             (4, "bad_output"),
         ]
         assert outputs_of(outcome) == ["a", None, "b", None, None]
-        stages = [begun.stage for begun in engine.begun if begun.claims]
+        stages = [begun.stage for begun in engine.begun if begun.spans]
         assert stages == ["preprocess", "forward", "postprocess"]
         nothing = engine.run_rows(["dark", "dark"])
         assert (nothing.state, nothing.rows_failed, len(nothing.failures)) == (JobState.FAILED, 2, 2)
@@ -214,7 +230,7 @@ def test_a_job_whose_deadline_passed_before_its_first_forward_expires(tmp_path: 
         assert (outcome.id, outcome.state) == (waiting.id, JobState.EXPIRED)
         (tmp_path / "tiny" / "1" / "gate").touch()
         engine.outcomes(1)
-        assert all(claim_of(waiting) not in begun.claims for begun in engine.begun)
+        assert all(claim_of(waiting) not in claims_of(begun.spans) for begun in engine.begun)
 
 
 @pytest.mark.parametrize(

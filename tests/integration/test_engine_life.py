@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from shunter.storage.job import Claim
-from shunter.workers.messages import BatchDone, Begun, Drop, Finished, Run, Stop, Stopped
+from shunter.storage.outcome import RowFailure
+from shunter.workers.messages import BatchDone, Begun, Drop, Finished, Probe, Probed, Run, Stop, Stopped
+from shunter.workers.spans import Span, rows_of
 from tests.engine_process import (
     DOUBLE,
     FOREVER,
@@ -14,6 +16,7 @@ from tests.engine_process import (
     claim_of,
     job_of,
     outputs_of,
+    spans_of_jobs,
     start_engine,
 )
 
@@ -88,28 +91,61 @@ def test_a_crash_inside_the_engine_ends_it_and_leaves_the_suspect_announced(tmp_
                 engine.receive()
             except EOFError:
                 break
-        assert engine.begun[-1] == Begun("forward", (claim_of(job),))
+        assert engine.begun[-1] == Begun("forward", spans_of_jobs(job))
 
 
-def test_a_job_that_runs_alone_is_beside_nothing_at_any_stage(tmp_path: Path) -> None:
+def test_a_probe_is_beside_nothing_at_any_stage_and_other_jobs_go_on(tmp_path: Path) -> None:
     code = """
     class Model:
         def preprocess(self, row): return row
-        def forward(self, rows): return rows
+        def forward(self, rows): return [row + 1 for row in rows]
         def postprocess(self, output): return output
     """
     with start_engine(tmp_path, code, "[batching]\nmax_rows = 4").loaded() as engine:
-        jobs = [job_of([number] * 3) for number in range(40)]
-        suspects = {claim_of(job) for job in jobs[::4]}
-        for number, job in enumerate(jobs):
-            engine.send(Run(job, alone=number % 4 == 0))
-        finished = 0
-        held: dict[str, tuple[Claim, ...]] = {}
-        while finished < len(jobs):
+        suspect, *others = [job_of([number] * 6) for number in range(40)]
+        claim = claim_of(suspect)
+        probes = [(Span(claim, 1, 2),), (Span(claim, 3, 5),)]
+        engine.send(Run(suspect, withheld=((1, 2), (3, 5))))
+        for job in others[:20]:
+            engine.send(Run(job))
+        for probe in probes:
+            engine.send(Probe(probe))
+        for job in others[20:]:
+            engine.send(Run(job))
+        finished: list[Claim] = []
+        probed = 0
+        held: dict[str, set[tuple[Claim, int]]] = {}
+        while len(finished) < 40:
             message = engine.receive()
-            finished += len(message.outcomes) if isinstance(message, Finished) else 0
-            if isinstance(message, Begun):
-                held[message.stage] = message.claims
-                claims = {claim for held_claims in held.values() for claim in held_claims}
-                assert len(claims) == 1 or not claims & suspects
-        assert sum(batch.rows for batch in engine.batches if batch.reason == "alone") == 3 * len(suspects)
+            if isinstance(message, Finished):
+                for outcome in message.outcomes:
+                    finished.append(Claim(outcome.id, 1))
+                    assert outputs_of(outcome) == [outputs_of(outcome)[0]] * 6
+            elif isinstance(message, Probed):
+                probed += 1
+            elif isinstance(message, Begun):
+                held[message.stage] = set(rows_of(message.spans))
+                rows = set().union(*held.values())
+                in_probe = set(rows_of(probes[probed] if probed < 2 else ()))
+                assert not rows & in_probe or rows <= in_probe
+        assert probed == 2
+        assert [batch.rows for batch in engine.batches if batch.reason == "alone"] == [1, 2]
+
+
+def test_guilty_rows_do_not_run_and_carry_their_verdict(tmp_path: Path) -> None:
+    code = "class Model:\n    def forward(self, rows): return [1 / row for row in rows]"
+    with start_engine(tmp_path, code).loaded() as engine:
+        guilty = RowFailure(1, "engine_died", "it was this row")
+        engine.send(Run(job_of([1, 0, 1]), guilty=(guilty,)))
+        (outcome,) = engine.outcomes(1)
+        assert (outputs_of(outcome), outcome.failures) == ([1.0, None, 1.0], (guilty,))
+        assert [batch.forwards for batch in engine.batches] == [1]
+
+
+def test_stop_returns_a_job_whose_suspects_have_not_been_tried(tmp_path: Path) -> None:
+    code = "class Model:\n    def forward(self, rows): return rows"
+    with start_engine(tmp_path, code).loaded() as engine:
+        job = job_of([1, 2, 3])
+        engine.send(Run(job, withheld=((1, 2),)))
+        engine.wait_for(BatchDone)
+        assert engine.stop() == (claim_of(job),)

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from shunter.workers.messages import Begun, LoadFailed, Run
-from tests.engine_process import PATIENCE_S, EngineProcess, claim_of, job_of, outputs_of, start_engine
+from tests.engine_process import PATIENCE_S, EngineProcess, job_of, outputs_of, spans_of_jobs, start_engine
 from tests.waiting import wait_until
 
 TWO = "[run]\npreprocess_processes = 2"
@@ -71,7 +71,7 @@ def test_a_child_that_dies_ends_the_engine_and_leaves_the_suspect_announced(tmp_
                 engine.receive()
             except EOFError:
                 break
-        assert engine.begun[-1] == Begun("preprocess", (claim_of(job),))
+        assert engine.begun[-1] == Begun("preprocess", spans_of_jobs(job))
 
 
 def test_children_end_with_their_engine(tmp_path: Path) -> None:

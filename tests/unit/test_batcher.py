@@ -12,6 +12,7 @@ from shunter.storage.job import Claim, Priority
 from shunter.storage.model_config import Batching
 from shunter.workers.batch import Batch, CloseReason, Row, Ticket
 from shunter.workers.batcher import DEADLINE_MARGIN_S, FULL_LEAD_S, LULL_S, Batcher
+from shunter.workers.ceilings import Ceilings
 from shunter.workers.shares import SHARE
 
 
@@ -20,9 +21,8 @@ def ticket(
     priority: Priority = Priority.STANDARD,
     *,
     deadline: float | None = None,
-    alone: bool = False,
 ) -> Ticket:
-    return Ticket(Claim(UUID(int=number), 1), priority, deadline, alone)
+    return Ticket(Claim(UUID(int=number), 1), priority, deadline)
 
 
 def fill(
@@ -153,14 +153,25 @@ def test_a_full_lane_goes_before_a_partial_one_that_is_hardly_older() -> None:
     assert take(batcher, 1.0).key == "full"
 
 
-def test_a_job_that_runs_alone_waits_for_an_idle_model_and_shares_no_batch() -> None:
-    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=4))
-    fill(batcher, ticket(1, alone=True), 3)
-    fill(batcher, ticket(2), 1)
-    assert batcher.next_batch(0.0, idle=False) is None
-    first, second = take_all(batcher)
-    assert (first.alone, {row.ticket.claim.id.int for row in first.rows}) == (True, {1})
-    assert (second.alone, {row.ticket.claim.id.int for row in second.rows}) == (False, {2})
+def test_rows_apart_share_batches_with_nothing_in_line_and_keep_the_limits() -> None:
+    ceilings = Ceilings()
+    ceilings.lower("B", 3, 0)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=4, max_tokens=20), ceilings=ceilings)
+    fill(batcher, ticket(1), 3, key="A")
+    apart = [Row(ticket(2), n, None, 0.0, "A") for n in range(5)]
+    apart += [Row(ticket(2), n, None, 0.0, "B") for n in range(4)]
+    apart += [Row(ticket(2), n, None, 0.0, "C", 10) for n in range(3)]
+    batches = batcher.apart(apart, 1.0)
+    assert sorted((str(batch.key), len(batch.rows)) for batch in batches) == [
+        ("A", 1),
+        ("A", 4),
+        ("B", 1),
+        ("B", 3),
+        ("C", 1),
+        ("C", 2),
+    ]
+    assert {batch.reason for batch in batches} == {CloseReason.ALONE}
+    assert [len(batch.rows) for batch in take_all(batcher)] == [3]
 
 
 def test_removed_jobs_leave_nothing_behind() -> None:
@@ -181,9 +192,10 @@ def test_draining_closes_every_batch_at_once() -> None:
 
 
 def test_a_lowered_ceiling_holds_for_its_key_only() -> None:
-    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8))
-    batcher.lower_ceiling("A", 2)
-    batcher.lower_ceiling("A", 4)
+    ceilings = Ceilings()
+    ceilings.lower("A", 2, 0)
+    ceilings.lower("A", 4, 0)
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8), ceilings=ceilings)
     fill(batcher, ticket(1), 8, key="A")
     fill(batcher, ticket(2), 8, key="B")
     assert sorted(len(batch.rows) for batch in take_all(batcher)) == [2, 2, 2, 2, 8]
@@ -213,7 +225,7 @@ def test_every_row_comes_out_once_in_order_and_no_batch_is_too_large(
     max_wait_s: float, arrivals: list[tuple[int, str, int, float, bool]], max_rows: int
 ) -> None:
     batcher: Batcher[Ticket] = Batcher(Batching(max_rows=max_rows, max_wait_s=max_wait_s))
-    jobs = {number: ticket(number, Priority(number % 3), alone=number == 4) for number in range(1, 5)}
+    jobs = {number: ticket(number, Priority(number % 3)) for number in range(1, 5)}
     added: dict[tuple[int, str], list[int]] = defaultdict(list)
     batches = []
     now, serial = 0.0, 0
@@ -231,7 +243,6 @@ def test_every_row_comes_out_once_in_order_and_no_batch_is_too_large(
     for batch in filter(None, batches):
         assert 1 <= len(batch.rows) <= max_rows
         assert {row.key for row in batch.rows} == {batch.key}
-        assert not batch.alone or len({row.ticket.claim for row in batch.rows}) == 1
         for row in batch.rows:
             removed[row.ticket.claim.id.int, str(row.key)].append(row.index)
     assert removed == added

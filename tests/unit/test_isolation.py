@@ -85,8 +85,16 @@ def test_out_of_memory_halves_and_remembers_what_fits() -> None:
     model = Model(fits=30)
     isolated = isolate(256, model)
     check(isolated, (), 256)
-    assert isolated.ceiling == 16
+    assert (isolated.ceiling, isolated.ooms) == (16, 4)
     assert sum(len(batch) > 30 for batch in model.batches) == 4, "no size is tried twice"
+
+
+def test_a_known_ceiling_is_not_run_into_again() -> None:
+    model = Model(fits=30)
+    isolated = isolate(256, model, ceiling=16)
+    check(isolated, (), 256)
+    assert (isolated.ooms, isolated.ceiling) == (0, None)
+    assert max(map(len, model.batches)) == 16
 
 
 def test_out_of_memory_and_bad_rows_together() -> None:

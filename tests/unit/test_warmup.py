@@ -9,6 +9,7 @@ import pytest
 
 from shunter.storage.errors import ModelLoadError
 from shunter.storage.model_config import ModelConfig, parse
+from shunter.workers.ceilings import Ceilings
 from shunter.workers.runner import Runner
 from shunter.workers.warmup import warm_up
 
@@ -50,7 +51,7 @@ def test_the_largest_batch_of_each_length_comes_first_then_smaller_ones() -> Non
     model = Padded()
     runner = Runner(model)
     settings = config(batching={"max_rows": 32, "max_tokens": 1024}, run={"warmup_lengths": [16, 64]})
-    warm_up(runner, settings)
+    warm_up(runner, settings, Ceilings())
     assert model.ran[::2] == model.ran[1::2]
     assert model.ran[::2] == [(32, 16), (16, 64), (8, 16), (4, 64), (2, 16), (1, 16), (1, 64)]
     assert [(timing.rows, timing.pad_to) for timing in runner.timings] == model.ran[::2]
@@ -61,13 +62,13 @@ def test_out_of_time_only_the_largest_of_each_length_are_run() -> None:
     model = Padded()
     clock = ticking(100.0)
     settings = config(batching={"max_rows": 8}, run={"warmup_lengths": [16, 64]})
-    warm_up(Runner(model), settings, clock=lambda: next(clock))
+    warm_up(Runner(model), settings, Ceilings(), clock=lambda: next(clock))
     assert sorted(set(model.ran)) == [(8, 16), (8, 64)]
 
 
 def test_what_does_not_fit_in_memory_is_no_timing_and_no_error() -> None:
     runner = Runner(Padded(most_rows=4))
-    warm_up(runner, config(batching={"max_rows": 16}))
+    warm_up(runner, config(batching={"max_rows": 16}), Ceilings())
     assert [timing.rows for timing in runner.timings] == [4, 1]
 
 
@@ -77,7 +78,7 @@ def test_a_batch_that_fails_names_its_size() -> None:
             raise ValueError("no weights")
 
     with pytest.raises(ModelLoadError, match=r"warm-up batch of 256 rows of zeros failed: no weights"):
-        warm_up(Runner(Broken()), config())
+        warm_up(Runner(Broken()), config(), Ceilings())
 
 
 def test_an_example_that_cannot_be_preprocessed_says_so() -> None:
@@ -86,4 +87,4 @@ def test_an_example_that_cannot_be_preprocessed_says_so() -> None:
             raise ValueError("zeros are no words")
 
     with pytest.raises(ModelLoadError, match="zeros are no words"):
-        warm_up(Runner(Picky()), config())
+        warm_up(Runner(Picky()), config(), Ceilings())

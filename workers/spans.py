@@ -1,0 +1,58 @@
+"""Rows of claimed jobs, named compactly: neighbouring rows of one job are one span; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from shunter.storage.job import Claim
+
+
+class Span(NamedTuple):
+    """Rows of one job, from `start` up to, not including, `stop`."""
+
+    claim: Claim
+    start: int
+    stop: int
+
+
+Spans = tuple[Span, ...]
+
+RowName = tuple[Claim, int]
+"""A row: its job's claim, and its index."""
+
+
+def spans_of(rows: Iterable[RowName]) -> Spans:
+    """The same rows in the same order, neighbours joined."""
+    spans: list[Span] = []
+    for claim, index in rows:
+        if spans and spans[-1].stop == index and spans[-1].claim == claim:
+            spans[-1] = Span(claim, spans[-1].start, index + 1)
+        else:
+            spans.append(Span(claim, index, index + 1))
+    return tuple(spans)
+
+
+def rows_of(spans: Iterable[Span]) -> list[RowName]:
+    """Every single row."""
+    return [(span.claim, index) for span in spans for index in range(span.start, span.stop)]
+
+
+def claims_of(spans: Iterable[Span]) -> tuple[Claim, ...]:
+    """The jobs, each once."""
+    return tuple(dict.fromkeys(span.claim for span in spans))
+
+
+def without(spans: Spans, others: Collection[RowName]) -> Spans:
+    """The rows that are not among the others."""
+    taken = set(others)
+    return spans_of(row for row in rows_of(spans) if row not in taken)
+
+
+def split(spans: Spans, parts: int) -> list[Spans]:
+    """At most `parts` groups of nearly equal size, none of them empty."""
+    rows: Sequence[RowName] = rows_of(spans)
+    parts = min(parts, len(rows))
+    return [
+        spans_of(rows[len(rows) * part // parts : len(rows) * (part + 1) // parts]) for part in range(parts)
+    ]
