@@ -8,11 +8,12 @@ Pure: no IO, no threads, no tensors. The clock is an argument, in seconds of one
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import groupby
 from math import inf
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple
 
 from shunter.storage.ceiling import Ceiling
@@ -21,7 +22,7 @@ from shunter.storage.model_config import Batching
 from shunter.workers.batch import Batch, CloseReason, Row, TicketT
 from shunter.workers.ceilings import Ceilings
 from shunter.workers.closing import in_time, what_filled
-from shunter.workers.lane import Heads, Lane, PackedLane, Plan, ShapeLane, oldest, rows_by_class
+from shunter.workers.lane import Heads, Lane, PackedLane, Plan, ShapeLane, oldest
 from shunter.workers.length_lane import LengthLane
 from shunter.workers.shares import Ledger
 from shunter.workers.sizing import Sizing
@@ -39,13 +40,16 @@ SURELY = 0.8
 """A job is given up only if a batch that takes this part of what is predicted would still be too late."""
 
 
+DESTINATION, ADDED_AT, TOKENS = attrgetter("ticket", "key"), attrgetter("added_at"), attrgetter("tokens")
+
+
 class _Ready(NamedTuple):
     """A lane that can give a batch now; the least goes first."""
 
     turn: int
     since: float
     name: Hashable
-    front: Priority
+    front: int
     plan: Plan
     reason: CloseReason
 
@@ -72,11 +76,12 @@ class Batcher(Generic[TicketT]):
     def add(self, rows: Iterable[Row[TicketT]]) -> None:
         """Put rows at the end of their lines."""
         # Neighbours mostly go to the same line, and looking it up is what costs.
-        for (_, key, counted), run in groupby(rows, key=_destination):
+        for (_, key), run in groupby(rows, key=DESTINATION):
+            together = list(run)
             lane = self._lanes.get(key)
             if lane is None:
-                lane = self._lanes[key] = self._new_lane(key, counted=counted)
-            lane.add(list(run))
+                lane = self._lanes[key] = self._new_lane(key, counted=together[0].tokens > 0)
+            lane.add(together)
 
     def apart(self, rows: Iterable[Row[TicketT]], now: float) -> list[Batch[TicketT]]:
         """Batches of these rows and no others, within the same limits; they take no place in line."""
@@ -128,9 +133,9 @@ class Batcher(Generic[TicketT]):
         # While the model is busy, the most urgent lane goes on filling; a lesser one must not pass it.
         if ready is None or (not idle and ready.reason is CloseReason.IDLE):
             return None
-        waited_s: dict[Priority, float] = {}
+        waited_s: dict[int, float] = {}
         for lane_heads in heads.values():
-            for priority, since in lane_heads.items():
+            for priority, since in lane_heads:
                 waited_s[priority] = max(now - since, waited_s.get(priority, 0.0))
         return self._close(ready, now, waited_s)
 
@@ -155,18 +160,18 @@ class Batcher(Generic[TicketT]):
         for name, lane in self._lanes.items():
             turn, since, front = min(
                 (-1 if self._ledger.due(priority) else priority, since, priority)
-                for priority, since in heads[name].items()
+                for priority, since in heads[name]
             )
             plan = lane.plan(front, self._seats)
             reason = self._reason(lane, plan, now, more_coming)
             if reason is not None:
                 yield _Ready(turn, since - FULL_LEAD_S * plan.full, name, front, plan, reason)
 
-    def _close(self, ready: _Ready, now: float, waited_s: Mapping[Priority, float]) -> Batch[TicketT]:
+    def _close(self, ready: _Ready, now: float, waited_s: Mapping[int, float]) -> Batch[TicketT]:
         lane, plan, reason = self._lanes[ready.name], ready.plan, ready.reason
-        taken = lane.take(plan, ready.front, self._ledger.seats)
-        row_work = plan.pad_to or max(1.0, sum(row.tokens for row in taken) / len(taken))
-        rows, later = in_time(taken, lambda n: self._sizing.seconds(plan.bucket, n * row_work), now)
+        hurries = lane.deadline() is not None
+        rows = lane.take(plan, ready.front, self._ledger.seats)
+        rows, later = self._in_time(rows, plan, now) if hurries else (rows, [])
         if later:
             lane.put_back(later)
             reason = CloseReason.DEADLINE
@@ -174,14 +179,20 @@ class Batcher(Generic[TicketT]):
             reason = what_filled(rows, plan, self._limits)
         if not lane.count:
             del self._lanes[ready.name]
-        self._ledger.settle(waited_s, {p: count / plan.limit for p, count in rows_by_class(rows).items()})
+        self._settle(rows, plan, waited_s)
         return self._batch(rows, reason, plan, now)
 
+    def _in_time(
+        self, rows: list[Row[TicketT]], plan: Plan, now: float
+    ) -> tuple[list[Row[TicketT]], list[Row[TicketT]]]:
+        row_work = plan.pad_to or max(1.0, sum(map(TOKENS, rows)) / len(rows))
+        return in_time(rows, lambda count: self._sizing.seconds(plan.bucket, count * row_work), now)
+
     def _batch(self, rows: list[Row[TicketT]], reason: CloseReason, plan: Plan, now: float) -> Batch[TicketT]:
-        tokens = sum(row.tokens for row in rows) if rows[0].tokens else 0
-        longest = max(row.tokens for row in rows) if tokens else 0
-        pad_to = longest if self._limits.packed else plan.pad_to
-        padded = tokens if self._limits.packed else pad_to * len(rows)
+        tokens = sum(map(TOKENS, rows)) if rows[0].tokens else 0
+        packed = self._limits.packed
+        pad_to = max(map(TOKENS, rows)) if packed else plan.pad_to
+        padded = tokens if packed else pad_to * len(rows)
         return Batch(
             rows=rows,
             reason=reason,
@@ -190,10 +201,19 @@ class Batcher(Generic[TicketT]):
             pad_to=pad_to,
             tokens=tokens,
             padded_tokens=padded,
-            wait_s=max(0.0, now - min(row.added_at for row in rows)),
+            wait_s=max(0.0, now - min(map(ADDED_AT, rows))),
             limit=plan.limit,
             least_s=SURELY * self._sizing.seconds(plan.bucket, padded or len(rows)),
         )
+
+    def _settle(self, rows: Sequence[Row[TicketT]], plan: Plan, waited_s: Mapping[int, float]) -> None:
+        counts = [0] * len(Priority)
+        if len(waited_s) == 1:
+            counts[next(iter(waited_s))] = len(rows)
+        else:
+            for row in rows:
+                counts[row.ticket.priority] += 1
+        self._ledger.settle(waited_s, [count / plan.limit for count in counts])
 
     def _reason(self, lane: Lane[TicketT], plan: Plan, now: float, more_coming: bool) -> CloseReason | None:
         if plan.full:
@@ -223,7 +243,3 @@ class Batcher(Generic[TicketT]):
         if pad_to and self._limits.max_tokens:
             limit = min(limit, self._limits.max_tokens // pad_to)
         return max(1, limit)
-
-
-def _destination(row: Row[TicketT]) -> tuple[TicketT, Hashable, bool]:
-    return row.ticket, row.key, row.tokens > 0

@@ -24,7 +24,7 @@ def in_time(
     if seconds(count) <= slack or seconds(1) > slack:
         return rows, []
     while seconds(count) > slack:
-        count //= 2
+        count -= max(1, count // 8)
     order = sorted(range(len(rows)), key=lambda index: _deadline(rows[index]))
     kept = set(order[:count])
     later = [row for index, row in enumerate(rows) if index not in kept]

@@ -65,7 +65,7 @@ class EngineRoom:
 
     def held(self, key: ModelKey) -> tuple[int, Mapping[Priority, int]]:
         """How many rows of a model version the worker may hold, and how many it holds of each class."""
-        credit = credit_rows(self._models[key].config.batching.max_rows, self._stats[key].rows_per_s)
+        credit = credit_rows(self._models[key].config.batching, self._stats[key].rows_per_s)
         return credit, self._holdings.rows(key)
 
     def serving(self) -> tuple[Serving, ...]:

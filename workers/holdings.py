@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shunter.storage.job import Claim, ClaimedJob, Priority
+from shunter.storage.model_config import Batching
 
 ModelKey = tuple[str, int]
 """Model and version."""
@@ -20,9 +21,14 @@ MIN_BATCHES = 2
 """And at least so many full batches: one in the model, one ready."""
 
 
-def credit_rows(max_rows: int, rows_per_s: float) -> int:
+WINDOW_ROWS = 512
+"""Of a model that counts tokens at least so many: among them the batcher looks for rows of like length."""
+
+
+def credit_rows(limits: Batching, rows_per_s: float) -> int:
     """How many rows of one model version a hub may hold."""
-    return max(MIN_BATCHES * max_rows, int(AHEAD_S * rows_per_s))
+    window = WINDOW_ROWS if limits.max_tokens else 0
+    return max(MIN_BATCHES * limits.max_rows, window, int(AHEAD_S * rows_per_s))
 
 
 @dataclass(slots=True)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Generic, NamedTuple, Protocol
 
 from shunter.storage.job import Claim, Priority
-from shunter.workers.batch import Row, Ticket, TicketT
+from shunter.workers.batch import Row, TicketT
 
 Seats = Callable[[str, int], int]
 """How many rows a batch of this bucket, padded to this length, may have at most."""
 
-Kept = Callable[[Priority, int], int]
+Kept = Callable[[int, int], int]
 """How many of so many seats are kept for a class."""
 
-Heads = Mapping[Priority, float]
-"""When the oldest row of each class that waits was added."""
+Heads = Sequence[tuple[int, float]]
+"""Each class that waits, and when its oldest row was added."""
 
 ONLY_BUCKET = "rows"
 LONGEST_NAME = 40
@@ -52,15 +53,15 @@ class Lane(Protocol[TicketT]):
         """Take a job's rows out; returns how many there were."""
 
     def heads(self) -> Heads:
-        """When the oldest row of each class that waits was added."""
+        """Each class that waits, and when its oldest row was added."""
 
     def deadline(self) -> float | None:
         """The first deadline of a row in it."""
 
-    def plan(self, front: Priority, seats: Seats) -> Plan:
+    def plan(self, front: int, seats: Seats) -> Plan:
         """The batch it would give with this class in front."""
 
-    def take(self, plan: Plan, front: Priority, kept: Kept) -> list[Row[TicketT]]:
+    def take(self, plan: Plan, front: int, kept: Kept) -> list[Row[TicketT]]:
         """The rows of a plan: the class in front first, then others by urgency; they keep their seats."""
 
 
@@ -73,9 +74,13 @@ class Deadlines:
     def first(self) -> float | None:
         return min(self._rows, default=None)
 
-    def came(self, ticket: Ticket, count: int) -> None:
-        if ticket.deadline is not None:
-            self._rows[ticket.deadline] = self._rows.get(ticket.deadline, 0) + count
+    def came(self, deadline: float, rows: int) -> None:
+        self._rows[deadline] = self._rows.get(deadline, 0) + rows
+
+    def came_back(self, rows: Iterable[Row[TicketT]]) -> None:
+        for row in rows:
+            if row.ticket.deadline is not None:
+                self.came(row.ticket.deadline, 1)
 
     def went(self, rows: Iterable[Row[TicketT]]) -> None:
         if self._rows:
@@ -89,6 +94,17 @@ class Deadlines:
                 del self._rows[deadline]
 
 
+def shared_out(waiting: Sequence[int], limit: int, front: int, kept: Kept) -> Iterator[tuple[int, int]]:
+    """Each class in its turn, with how many rows there may be in the batch once it has been served.
+
+    The class in front comes first, the others by urgency; seats that a class keeps are not given before.
+    """
+    order = [front, *(priority for priority, count in enumerate(waiting) if count and priority != front)]
+    reserved = [min(waiting[priority], kept(priority, limit)) for priority in order[1:]]
+    for place, priority in enumerate(order):
+        yield priority, limit - sum(reserved[place:])
+
+
 class ShapeLane(Generic[TicketT]):
     """Rows that can be stacked as they are: one line for each class."""
 
@@ -96,63 +112,60 @@ class ShapeLane(Generic[TicketT]):
         self.key = key
         self.count = 0
         self._bucket = bucket_of(key)
-        self._lines: dict[Priority, deque[Row[TicketT]]] = {}
+        # By class in a list: what costs in a dict of classes is that an Enum is hashed in Python.
+        self._lines: list[deque[Row[TicketT]]] = [deque() for _ in Priority]
         self._deadlines = Deadlines()
 
     def add(self, rows: Sequence[Row[TicketT]]) -> None:
         ticket = rows[0].ticket
-        self._lines.setdefault(ticket.priority, deque()).extend(rows)
-        self._deadlines.came(ticket, len(rows))
+        self._lines[ticket.priority].extend(rows)
         self.count += len(rows)
+        if ticket.deadline is not None:
+            self._deadlines.came(ticket.deadline, len(rows))
 
     def put_back(self, rows: Sequence[Row[TicketT]]) -> None:
         for row in reversed(rows):
-            self._lines.setdefault(row.ticket.priority, deque()).appendleft(row)
-            self._deadlines.came(row.ticket, 1)
+            self._lines[row.ticket.priority].appendleft(row)
+        self._deadlines.came_back(rows)
         self.count += len(rows)
 
     def remove(self, claim: Claim) -> int:
-        gone = [row for line in self._lines.values() for row in line if row.ticket.claim == claim]
+        gone = [row for line in self._lines for row in line if row.ticket.claim == claim]
         if gone:
-            for priority in {row.ticket.priority for row in gone}:
-                kept = deque(row for row in self._lines[priority] if row.ticket.claim != claim)
-                self._lines[priority] = kept
-            self._forget_empty()
+            for number, line in enumerate(self._lines):
+                self._lines[number] = deque(row for row in line if row.ticket.claim != claim)
             self._went(gone)
         return len(gone)
 
     def heads(self) -> Heads:
-        return {priority: line[0].added_at for priority, line in self._lines.items()}
+        return [(priority, line[0].added_at) for priority, line in enumerate(self._lines) if line]
 
     def deadline(self) -> float | None:
         return self._deadlines.first()
 
-    def plan(self, front: Priority, seats: Seats) -> Plan:
+    def plan(self, front: int, seats: Seats) -> Plan:
         limit = seats(self._bucket, 0)
         return Plan(self._bucket, limit, self.count >= limit)
 
-    def take(self, plan: Plan, front: Priority, kept: Kept) -> list[Row[TicketT]]:
-        others = sorted(priority for priority in self._lines if priority is not front)
-        reserved = {p: min(len(self._lines[p]), kept(p, plan.limit)) for p in others}
+    def take(self, plan: Plan, front: int, kept: Kept) -> list[Row[TicketT]]:
         rows: list[Row[TicketT]] = []
-        for priority in (front, *others):
-            later = sum(count for other, count in reserved.items() if other > priority)
-            later = later if priority in reserved else sum(reserved.values())
-            self._move(rows, self._lines[priority], plan.limit - len(rows) - later)
-        self._forget_empty()
+        waiting = [len(line) for line in self._lines]
+        for priority, most in shared_out(waiting, plan.limit, front, kept):
+            # What a class before left over is for those after it.
+            self._move(rows, self._lines[priority], most - len(rows))
         self._went(rows)
         return rows
 
     def _move(self, rows: list[Row[TicketT]], line: deque[Row[TicketT]], most: int) -> None:
-        rows += [line.popleft() for _ in range(min(most, len(line)))]
+        if most >= len(line):
+            rows += line
+            line.clear()
+        else:
+            rows += [line.popleft() for _ in range(most)]
 
     def _went(self, rows: Sequence[Row[TicketT]]) -> None:
         self._deadlines.went(rows)
         self.count -= len(rows)
-
-    def _forget_empty(self) -> None:
-        if not all(self._lines.values()):
-            self._lines = {priority: line for priority, line in self._lines.items() if line}
 
 
 class PackedLane(ShapeLane[TicketT]):
@@ -171,7 +184,7 @@ class PackedLane(ShapeLane[TicketT]):
         super().put_back(rows)
         self._tokens += _tokens(rows)
 
-    def plan(self, front: Priority, seats: Seats) -> Plan:
+    def plan(self, front: int, seats: Seats) -> Plan:
         plan = super().plan(front, seats)
         return plan._replace(full=plan.full or self._tokens >= self._max_tokens)
 
@@ -192,16 +205,7 @@ class PackedLane(ShapeLane[TicketT]):
 
 def oldest(lane: Lane[TicketT]) -> float:
     """When the oldest row of a lane was added."""
-    return min(lane.heads().values())
-
-
-def rows_by_class(rows: Iterable[Row[TicketT]]) -> dict[Priority, int]:
-    """How many rows of each class there are."""
-    counts: dict[Priority, int] = {}
-    for row in rows:
-        priority = row.ticket.priority
-        counts[priority] = counts.get(priority, 0) + 1
-    return counts
+    return min(since for _, since in lane.heads())
 
 
 def bucket_of(key: Hashable) -> str:
@@ -213,4 +217,4 @@ def bucket_of(key: Hashable) -> str:
 
 
 def _tokens(rows: Iterable[Row[TicketT]]) -> int:
-    return sum(row.tokens for row in rows)
+    return sum(map(attrgetter("tokens"), rows))

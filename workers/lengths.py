@@ -12,6 +12,7 @@ SHORTEST_BUCKET = 16
 BUCKETS_PER_OCTAVE = 4
 
 
+@lru_cache(maxsize=4096)
 def fine_length(length: int) -> int:
     """The length that a row is taken to have: its own, or a little more."""
     return _round_up(length, FINE_STEPS) if length > FINE_STEPS else max(1, length)

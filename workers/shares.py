@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from shunter.storage.job import Priority
 
@@ -15,8 +15,8 @@ AGED_SHARE = 1 / 4
 a class that is urgent and takes less than half of the machine never waits for old backlog."""
 
 MOST_AHEAD = 0.5
-"""So much of a batch that a class got beyond its share, in room that nobody else wanted, counts as paid
-ahead. Then a burst of urgent rows has all seats."""
+"""So much of a batch that a class got beyond its share, in room that nobody else wanted, is paid ahead: then
+a burst of urgent rows has all seats."""
 
 ROUNDING = 1e-9
 """Seats are whole: what thirds and fifths of a batch lose in the sum is not lost to the class."""
@@ -38,23 +38,23 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._owed = dict.fromkeys(Priority, 0.0)
+        self._owed = [0.0 for _ in Priority]
 
-    def due(self, priority: Priority) -> bool:
+    def due(self, priority: int) -> bool:
         """Whether the class leads the next batch."""
         return self._owed[priority] >= 1 - ROUNDING
 
-    def seats(self, priority: Priority, limit: int) -> int:
+    def seats(self, priority: int, limit: int) -> int:
         """How many of a batch's seats are kept for the class, if another leads: less than half."""
         return max(0, min(int(self._owed[priority] * limit + ROUNDING), (limit - 1) // 2))
 
-    def settle(self, waited_s: Mapping[Priority, float], paid: Mapping[Priority, float]) -> None:
-        """A batch was closed: how long each class had waited that did, and which part of the seats it got.
+    def settle(self, waited_s: Mapping[int, float], paid: Sequence[float]) -> None:
+        """A batch was closed: how long each class had waited that did, and which part of the seats each got.
 
         A class is never owed more than one batch, and nothing once it no longer waits.
         """
         for priority in Priority:
             waits = priority in waited_s
             earned = share(priority, waited_s=waited_s[priority]) if waits else 0.0
-            owed = self._owed[priority] + earned - paid.get(priority, 0.0)
+            owed = self._owed[priority] + earned - paid[priority]
             self._owed[priority] = min(1.0, max(-MOST_AHEAD, owed)) if waits else 0.0

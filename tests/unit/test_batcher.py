@@ -49,6 +49,16 @@ def take_all(batcher: Batcher[Ticket], now: float = 0.0) -> list[Batch[Ticket]]:
     return [take(batcher, now) for _ in iter(lambda: len(batcher), 0)]
 
 
+def measured_at(*, seconds_per_row: float) -> Batcher[Ticket]:
+    """A batcher that has measured some batches."""
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8))
+    for count in (1, 2, 3, 4, 5, 6):
+        fill(batcher, ticket(99), count)
+        batch = take(batcher)
+        batcher.measured(batch, seconds_per_row * len(batch.rows))
+    return batcher
+
+
 def test_an_idle_model_takes_what_is_there() -> None:
     batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8))
     fill(batcher, ticket(), 3)
@@ -199,6 +209,49 @@ def test_a_lowered_ceiling_holds_for_its_key_only() -> None:
     fill(batcher, ticket(1), 8, key="A")
     fill(batcher, ticket(2), 8, key="B")
     assert sorted(len(batch.rows) for batch in take_all(batcher)) == [2, 2, 2, 2, 8]
+
+
+def test_the_size_that_is_best_by_measurement_is_full() -> None:
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=64))
+    fill(batcher, ticket(), 10_000)
+    for _ in range(300):
+        batch = take(batcher, idle=False)
+        assert batch.reason is CloseReason.FULL
+        assert batch.limit == len(batch.rows)
+        batcher.measured(batch, 0.01 + max(0, len(batch.rows) - 24) * 0.01)
+    assert batcher.costs()["rows"]["rows"] == 24
+
+
+def test_a_batch_is_cut_so_that_the_deadline_in_it_is_kept() -> None:
+    batcher = measured_at(seconds_per_row=1.0)
+    fill(batcher, ticket(1), 4)
+    fill(batcher, ticket(2, deadline=2.5), 2)
+    first, second = take(batcher), take(batcher)
+    assert ([row.value for row in first.rows], first.reason) == (["2/0", "2/1"], CloseReason.DEADLINE)
+    assert [row.value for row in second.rows] == ["1/0", "1/1", "1/2", "1/3"]
+
+
+def test_a_deadline_that_no_batch_can_keep_cuts_nothing() -> None:
+    batcher = measured_at(seconds_per_row=1.0)
+    fill(batcher, ticket(1, deadline=0.5), 4)
+    batch = take(batcher)
+    assert (len(batch.rows), batch.reason) == (4, CloseReason.IDLE)
+
+
+def test_a_batch_tells_what_it_surely_takes() -> None:
+    batcher = measured_at(seconds_per_row=1.0)
+    fill(batcher, ticket(), 4)
+    assert 2.0 < take(batcher).least_s < 4.0
+    assert 0.0 < batcher.least_seconds() < 1.0
+
+
+def test_only_the_first_deadline_in_line_ends_a_wait_and_it_goes_with_its_row() -> None:
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8, max_wait_s=60.0))
+    soon, later = ticket(1, deadline=3.0), ticket(2, deadline=5.0)
+    fill(batcher, soon, 1)
+    fill(batcher, later, 2)
+    batcher.remove(soon.claim)
+    assert batcher.next_deadline(0.0) == 5.0 - DEADLINE_MARGIN_S
 
 
 def test_nothing_to_do_is_no_batch_and_no_moment() -> None:

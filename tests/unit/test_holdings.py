@@ -5,7 +5,8 @@ from __future__ import annotations
 from uuid import uuid4
 
 from shunter.storage.job import Claim
-from shunter.workers.holdings import Holdings, compare, credit_rows
+from shunter.storage.model_config import Batching
+from shunter.workers.holdings import WINDOW_ROWS, Holdings, compare, credit_rows
 from tests.jobs import claimed_job
 
 
@@ -37,8 +38,13 @@ def test_finished_jobs_are_held_but_not_unfinished() -> None:
 
 
 def test_a_hub_holds_two_batches_or_half_a_second_of_work() -> None:
-    assert credit_rows(256, 0.0) == 512
-    assert credit_rows(256, 10_000.0) == 5_000
+    assert credit_rows(Batching(max_rows=256), 0.0) == 512
+    assert credit_rows(Batching(max_rows=256), 10_000.0) == 5_000
+
+
+def test_a_model_that_counts_tokens_is_given_a_window_to_look_ahead() -> None:
+    assert credit_rows(Batching(max_rows=32), 0.0) == 64
+    assert credit_rows(Batching(max_rows=32, max_tokens=1024), 0.0) == WINDOW_ROWS
 
 
 def test_comparing_finds_what_each_side_does_not_know() -> None:

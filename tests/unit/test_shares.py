@@ -21,6 +21,7 @@ LIMITS = Batching(max_rows=32)
 BATCH_S = 0.1
 """However few rows it has: bulk can only ride along."""
 
+NOTHING = [0.0, 0.0, 0.0]
 FULL_RATE = LIMITS.max_rows / BATCH_S
 
 
@@ -105,7 +106,7 @@ def test_an_odd_shape_of_a_lower_class_is_not_starved_by_full_lanes() -> None:
     ledger = Ledger()
     batches = 0
     while not ledger.due(BULK):
-        ledger.settle({INTERACTIVE: 0.0, BULK: 0.0}, {INTERACTIVE: 1.0})
+        ledger.settle({INTERACTIVE: 0.0, BULK: 0.0}, [1.0, 0.0, 0.0])
         batches += 1
     assert batches == 1 / SHARE
 
@@ -118,15 +119,15 @@ def test_a_share_grows_with_age_and_leaves_the_most_urgent_half() -> None:
 
 def test_a_class_that_no_longer_waits_is_owed_nothing() -> None:
     ledger = Ledger()
-    ledger.settle({BULK: 0.0}, {})
+    ledger.settle({BULK: 0.0}, NOTHING)
     assert ledger.seats(BULK, 64) == 8
-    ledger.settle({}, {})
+    ledger.settle({}, NOTHING)
     assert ledger.seats(BULK, 64) == 0
 
 
 def test_nobody_is_owed_more_than_a_batch() -> None:
     ledger = Ledger()
     for _ in range(100):
-        ledger.settle({STANDARD: AGED_S}, {})
-    ledger.settle({STANDARD: 0.0}, {STANDARD: 1.0})
+        ledger.settle({STANDARD: AGED_S}, NOTHING)
+    ledger.settle({STANDARD: 0.0}, [0.0, 1.0, 0.0])
     assert ledger.seats(STANDARD, 64) == 8

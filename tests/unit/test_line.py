@@ -1,0 +1,102 @@
+"""Jobs in line inside an engine, on a clock of the test's own."""
+
+from __future__ import annotations
+
+from shunter.storage.job import Priority
+from shunter.storage.model_config import Batching
+from shunter.workers.assembly import JobRun
+from shunter.workers.batch import Batch, Row
+from shunter.workers.batcher import Batcher
+from shunter.workers.line import Late, Line
+from shunter.workers.messages import Run
+from tests.jobs import claimed_job
+
+
+class Clock:
+    """Goes on a little with each look, so that what is waited for comes."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+
+class Hands:
+    """A line, and what a stage would do with it."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.line = Line(Batcher(Batching(max_rows=8)), bunch_rows=256, clock=self.clock)
+
+    def job(self, rows: int = 1, *, deadline_in_s: float | None = None) -> JobRun:
+        job = claimed_job(rows=rows, deadline_in_s=deadline_in_s, priority=Priority.STANDARD)
+        self.line.accept([Run(job)])
+        work = self.line.next_work()
+        assert isinstance(work, list)
+        (run,) = work
+        self.line.add([Row(run, index, index, self.clock.now) for index in range(rows)])
+        return run
+
+    def batch(self) -> Batch[JobRun]:
+        batch = self.line.next_batch()
+        assert isinstance(batch, Batch)
+        return batch
+
+    def run(self, batch: Batch[JobRun], seconds: float) -> None:
+        self.line.measured(batch, seconds)
+        self.line.forwarded()
+        self.line.finished()
+        for row in batch.rows:
+            self.line.end(row.ticket)
+            self.line.forget(row.ticket)
+
+
+def test_a_deadline_that_passes_in_line_is_told_before_any_batch() -> None:
+    hands = Hands()
+    late, other = hands.job(deadline_in_s=5.0), hands.job()
+    hands.clock.now += 5.0
+    assert hands.line.next_batch() == Late([late])
+    assert hands.line.end(late)
+    assert {row.ticket for row in hands.batch().rows} == {other}
+
+
+def test_a_job_that_not_even_the_fastest_batch_could_finish_in_time_is_late_already() -> None:
+    hands = Hands()
+    for count in (1, 2, 3, 4, 5, 6):
+        for _ in range(count):
+            hands.job()
+        hands.run(hands.batch(), 10.0 + count)
+    late, other = hands.job(deadline_in_s=5.0), hands.job(deadline_in_s=60.0)
+    assert hands.line.next_batch() == Late([late])
+    hands.line.end(late)
+    assert {row.ticket for row in hands.batch().rows} == {other}
+
+
+def test_what_has_reached_the_model_is_never_late() -> None:
+    hands = Hands()
+    begun = hands.job(deadline_in_s=5.0)
+    hands.batch()
+    hands.clock.now += 10.0
+    other = hands.job()
+    hands.line.forwarded()
+    assert {row.ticket for row in hands.batch().rows} == {other}
+    assert not begun.ended
+
+
+def test_a_cancelled_job_is_not_told_late() -> None:
+    hands = Hands()
+    cancelled, other = hands.job(deadline_in_s=5.0), hands.job()
+    hands.line.drop(cancelled.claim)
+    hands.clock.now += 10.0
+    assert {row.ticket for row in hands.batch().rows} == {other}
+
+
+def test_what_was_measured_can_be_seen() -> None:
+    hands = Hands()
+    for _ in range(6):
+        hands.job(rows=8)
+        hands.run(hands.batch(), 0.5)
+    costs = hands.line.costs()["rows"]
+    assert (costs["batches"], costs["rows"]) == (6, 8)
