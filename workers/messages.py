@@ -15,12 +15,13 @@ They travel by `Connection.send` and `recv`: the pipe is private to a process an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.outcome import Outcome, RowFailure
-from shunter.workers.spans import Spans
+from shunter.workers.spans import Spans, pack, unpack
 
 PROBE = "probe"
 """What is announced as begun while a probe lasts, whatever its stages announce."""
@@ -84,6 +85,13 @@ class Begun:
 
     stage: str
     spans: Spans
+
+    def __reduce__(self) -> tuple[Callable[[str, bytes], Begun], tuple[str, bytes]]:
+        return _unpack_begun, (self.stage, pack(self.spans))
+
+
+def _unpack_begun(stage: str, packed: bytes) -> Begun:
+    return Begun(stage, unpack(packed))
 
 
 @dataclass(frozen=True, slots=True)
