@@ -139,13 +139,15 @@ class EngineRoom:
         if self._engines.get(engine.key) is engine:
             del self._engines[engine.key]
         unfinished = self._holdings.unfinished(engine.key)
+        if engine.loaded and not engine.stopping:
+            self._died(engine, unfinished, mail.returncode)
+            return
+        self._suspicions[engine.key].engine_ended()
         if engine.stopping:
             for held in unfinished:
                 self._end(held, returned(held.claim))
-        elif not engine.loaded:
-            self._load_failed(engine, unfinished, mail.returncode)
         else:
-            self._died(engine, unfinished, mail.returncode)
+            self._load_failed(engine, unfinished, mail.returncode)
 
     def kill_overdue(self, now: float) -> None:
         """End engines that have been at one thing for too long."""

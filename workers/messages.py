@@ -17,14 +17,14 @@ gathered and said together; what an engine says leaves it at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.outcome import Outcome, RowFailure
-from shunter.workers.spans import Spans
+from shunter.workers.spans import Spans, pack, unpack
 
 PROBE = "probe"
 """What is announced as begun while a probe lasts, whatever its stages announce."""
@@ -87,6 +87,13 @@ class Begun:
 
     stage: str
     spans: Spans
+
+    def __reduce__(self) -> tuple[Callable[[str, bytes], Begun], tuple[str, bytes]]:
+        return _unpack_begun, (self.stage, pack(self.spans))
+
+
+def _unpack_begun(stage: str, packed: bytes) -> Begun:
+    return Begun(stage, unpack(packed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from struct import Struct
 from typing import NamedTuple
+from uuid import UUID
 
 from shunter.storage.job import Claim
 
@@ -18,6 +20,8 @@ class Span(NamedTuple):
 
 Spans = tuple[Span, ...]
 
+_FORMAT = Struct("=16siii")
+
 RowName = tuple[Claim, int]
 """A row: its job's claim, and its index."""
 
@@ -25,12 +29,29 @@ RowName = tuple[Claim, int]
 def spans_of(rows: Iterable[RowName]) -> Spans:
     """The same rows in the same order, neighbours joined."""
     spans: list[Span] = []
+    last: Claim | None = None
+    start = stop = 0
     for claim, index in rows:
-        if spans and spans[-1].stop == index and spans[-1].claim == claim:
-            spans[-1] = Span(claim, spans[-1].start, index + 1)
-        else:
-            spans.append(Span(claim, index, index + 1))
-    return tuple(spans)
+        if index == stop and (claim is last or claim == last):
+            stop += 1
+            continue
+        if last is not None:
+            spans.append(Span(last, start, stop))
+        last, start, stop = claim, index, index + 1
+    return (*spans, Span(last, start, stop)) if last is not None else ()
+
+
+def pack(spans: Spans) -> bytes:
+    """The bytes of some spans. Every batch is announced, and pickling 256 claims takes milliseconds."""
+    return b"".join(_FORMAT.pack(s.claim.id.bytes, s.claim.epoch, s.start, s.stop) for s in spans)
+
+
+def unpack(packed: bytes) -> Spans:
+    """What was packed."""
+    return tuple(
+        Span(Claim(UUID(bytes=id), epoch), start, stop)
+        for id, epoch, start, stop in _FORMAT.iter_unpack(packed)
+    )
 
 
 def rows_of(spans: Iterable[Span]) -> list[RowName]:

@@ -84,14 +84,19 @@ class Suspicion:
         self._cleared.update(rows_of(self._round.popleft()))
         self._close_if_over()
 
+    def engine_ended(self) -> None:
+        """What the engine had not probed waits for the next one."""
+        self._waiting.extendleft(reversed([group for group in self._round if group]))
+        self._round.clear()
+        self._close_if_over()
+
     def died(self, announced: Sequence[Spans], present: Sequence[Spans], verdict: Failure) -> Death:
         """An engine has died with these groups in the hands of its stages, the likeliest first.
 
         `present` are all its jobs, a group each: they are suspect if no stage had announced anything.
         """
         probed = bool(announced) and self.probing(announced[0])
-        self._waiting.extendleft(reversed([group for group in self._round if group]))
-        self._round.clear()
+        self.engine_ended()
         if probed:
             return self._narrow(announced[0], verdict)
         return self._suspect(announced or present)

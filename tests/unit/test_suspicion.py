@@ -157,6 +157,15 @@ def test_a_job_that_is_gone_is_searched_no_more() -> None:
     assert suspicion.withheld(claim(2)) == ()
 
 
+def test_an_engine_that_ends_in_the_middle_of_a_round_leaves_the_rest_to_the_next() -> None:
+    suspicion = Suspicion()
+    die(suspicion, group(0, 3))
+    suspicion.next_round()
+    suspicion.probed()
+    suspicion.engine_ended()
+    assert suspicion.next_round() == (group(1, 2), group(2, 3))
+
+
 def test_a_probe_may_take_many_times_the_slowest_batch_and_never_more_than_the_limit() -> None:
     assert patience_s(0.0, 30.0) == 30.0, "nothing has been measured"
     assert patience_s(0.01, 30.0) == LEAST_PATIENCE_S
