@@ -147,9 +147,9 @@ class Hub:
         self._register()
         services, mailbox = self._services, self._mailbox.put
         self._claimer = Claimer(services.repository, services.quarantine, services.adopter, mailbox)
-        self._settler = Settler(services.repository, services.lists, mailbox)
         self._heart = Heart(services.registry, self._pulse(), mailbox)
         self._fetcher = Fetcher(services.lists, self._wire.queues, mailbox)
+        self._settler = Settler(services.repository, services.lists, mailbox, announce=self._fetcher.announce)
         self._thread = threading.Thread(target=self._loop, name="hub", daemon=True)
         self._thread.start()
 
