@@ -47,9 +47,9 @@ class DirectBackend:
         self.repository = JobRepository(self.database)
         self.registry = ModelRegistry(self.database)
         self.workers = WorkerRegistry(self.database)
-        self.watcher = Watcher(self.repository.states)
         self._store = open_object_store(settings.object_store)
         self._publisher = Publisher(settings.redis_url)
+        self.watcher = Watcher(self.repository.states, hints=self._publisher.listen)
         self._submitter = Submitter(
             repository=self.repository, registry=self.registry, store=self._store, publisher=self._publisher
         )

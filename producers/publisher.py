@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from uuid import UUID
 
 import kombu
 import redis
@@ -19,7 +21,7 @@ from redis.retry import Retry
 
 from shunter.storage.envelope import Envelope
 from shunter.storage.errors import QueueUnavailable
-from shunter.storage.push import push
+from shunter.storage.push import SETTLED_CHANNEL, announced, push
 from shunter.storage.settings import redact
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,9 @@ CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 16
 """Pushes under way at once; more wait for their turn."""
+
+LISTEN_S = 0.1
+"""How soon a listener notices that nobody listens any more."""
 
 PAUSE_S = 5.0
 """After an outage was met, Redis is asked once in so long."""
@@ -100,6 +105,19 @@ class Publisher:
             log.warning("what is submitted now is stored, and dispatched later: %s", self._outage(error))
             raise self._outage(error) from error
         self._breaker.answered()
+
+    def listen(self, wanted: Callable[[], bool]) -> Iterator[set[UUID]]:
+        """The jobs that workers name as just ended, as long as they are wanted; QueueUnavailable."""
+        try:
+            client: Any = self._connected()
+            with client.pubsub(ignore_subscribe_messages=True) as channel:
+                channel.subscribe(SETTLED_CHANNEL)
+                while wanted():
+                    message = channel.get_message(timeout=LISTEN_S)
+                    if message is not None:
+                        yield announced(message["data"])
+        except _OUTAGES as error:
+            raise self._outage(error) from error
 
     def check(self) -> None:
         """Raise QueueUnavailable unless Redis answers."""

@@ -17,70 +17,111 @@ Publish = Callable[[Sequence[NewJob], datetime], None]
 """Pushes the envelopes of committed jobs; must not raise because Redis is silent."""
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Waiting:
     job: NewJob
+    turn: threading.Lock
+    """Released when the job is done with, or when its thread is the next to commit."""
+    is_next: bool = False
     done: bool = False
     error: BaseException | None = None
 
 
 class SharedCommits:
-    """Whoever finds the turn free commits and publishes for all who came meanwhile."""
+    """Whoever finds nobody committing does so for all who have come; the first who came meanwhile is next."""
 
     def __init__(self, repository: JobRepository, publish: Publish) -> None:
         self._repository = repository
         self._publish = publish
-        self._turn = threading.Lock()
-        self._queue_lock = threading.Lock()
+        self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
+        self._committing = False
 
     def add(self, job: NewJob) -> None:
         """Commit one job and publish it, together with those that came while the last commit was under way.
 
         Raises DatabaseUnavailable, or InvalidInput when Postgres refuses this very job.
         """
-        mine = _Waiting(job)
-        with self._queue_lock:
+        mine = _Waiting(job, threading.Lock())
+        with self._lock:
             self._waiting.append(mine)
-        with self._turn:
-            if not mine.done:
-                self._commit_waiting()
+            waits, self._committing = self._committing, True
+            if waits:
+                mine.turn.acquire()
+        if waits:
+            self._wait(mine)
+        if not mine.done:
+            self._commit_waiting(mine)
         if mine.error is not None:
             raise mine.error
 
+    def _wait(self, mine: _Waiting) -> None:
+        try:
+            mine.turn.acquire()
+        except BaseException:
+            # Ctrl-C: whoever comes next must not wait for us.
+            with self._lock:
+                if mine in self._waiting:
+                    self._waiting.remove(mine)
+                    if mine.is_next:
+                        self._call_next()
+            raise
+
+    def _call_next(self) -> None:
+        self._committing = bool(self._waiting)
+        if self._waiting:
+            self._waiting[0].is_next = True
+            self._waiting[0].turn.release()
+
     def add_all(self, jobs: Sequence[NewJob]) -> None:
         """Commit these jobs, all or none, and publish them."""
+        self._publish(jobs, self._insert(jobs))
+
+    def _insert(self, jobs: Sequence[NewJob]) -> datetime:
         try:
-            enqueued_at = self._repository.insert(jobs)
+            return self._repository.insert(jobs)
         except DatabaseUnavailable:
             # The reply to the commit may be what was lost: the rows tell.
             found = self._repository.get_many([job.id for job in jobs])
             if len(found) != len(jobs):
                 raise
-            enqueued_at = found[jobs[0].id].enqueued_at
-        self._publish(jobs, enqueued_at)
+            return found[jobs[0].id].enqueued_at
 
-    def _commit_waiting(self) -> None:
-        with self._queue_lock:
+    def _commit_waiting(self, mine: _Waiting) -> None:
+        with self._lock:
             batch, self._waiting = self._waiting, []
+        enqueued_at = None
         try:
-            self.add_all([entry.job for entry in batch])
-        except psycopg2.DataError:
-            # One of them holds what Postgres refuses: only that one may fail.
-            for entry in batch:
-                self._commit_alone(entry)
-        except BaseException as error:
+            enqueued_at = self._insert_waiting(batch)
+        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, or would wait for ever
             for entry in batch:
                 entry.error = error
-            raise
+        # The next commit begins while this one's envelopes are pushed.
+        with self._lock:
+            self._call_next()
+        try:
+            if enqueued_at is not None:
+                self._publish([entry.job for entry in batch if entry.error is None], enqueued_at)
         finally:
             for entry in batch:
                 entry.done = True
+                if entry is not mine:
+                    entry.turn.release()
 
-    def _commit_alone(self, entry: _Waiting) -> None:
+    def _insert_waiting(self, batch: Sequence[_Waiting]) -> datetime | None:
+        """When they were enqueued: all together or, if Postgres refuses one of them, one by one."""
         try:
-            self.add_all([entry.job])
+            return self._insert([entry.job for entry in batch])
         except psycopg2.DataError as error:
-            entry.error = InvalidInput(f"Postgres refuses the job: {error}")
+            if len(batch) == 1:
+                batch[0].error = InvalidInput(f"Postgres refuses the job: {error}")
+                return None
+        found = [self._insert_alone(entry) for entry in batch]
+        return min((moment for moment in found if moment is not None), default=None)
+
+    def _insert_alone(self, entry: _Waiting) -> datetime | None:
+        try:
+            return self._insert_waiting([entry])
         except DatabaseUnavailable as error:
             entry.error = error
+            return None

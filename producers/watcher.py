@@ -1,11 +1,14 @@
-"""Waiting for jobs: one thread asks about everything that anybody waits for, in one statement."""
+"""Waiting for jobs: one thread asks about everything that anybody waits for, in one statement.
+
+Postgres is asked now and then, and at once when a worker names a job that is waited for. Hints may be lost.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from uuid import UUID
@@ -25,6 +28,9 @@ IDLE_S = 5.0
 """The thread ends when nobody has waited for so long."""
 
 Ask = Callable[[Collection[UUID]], Mapping[UUID, JobState]]
+Hints = Callable[[Callable[[], bool]], Iterator[Collection[UUID]]]
+"""Yields jobs that have just ended, until the argument says that nobody wants them."""
+
 Tell = Callable[[UUID, Exception | None], None]
 """Called once, in the watcher's thread: the job has finished, or will never be heard of."""
 
@@ -45,12 +51,16 @@ class Pace:
 class Watcher:
     """Tells whoever waits when jobs finish."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, *, hints: Hints, clock: Callable[[], float] = time.monotonic) -> None:
         self._ask = ask
+        self._hints = hints
+        self._clock = clock
         self._changed = threading.Condition()
         self._waiting: dict[UUID, list[Tell]] = {}
         self._thread: threading.Thread | None = None
+        self._listener: threading.Thread | None = None
         self._news = False
+        self._named = False
         self._outage = False
         self._closed = False
 
@@ -63,6 +73,7 @@ class Watcher:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="shunter-watcher", daemon=True)
                 self._thread.start()
+                self._listen()
             self._changed.notify()
 
     def remove(self, ids: Collection[UUID], tell: Tell) -> None:
@@ -80,26 +91,43 @@ class Watcher:
         with self._changed:
             self._closed = True
             self._changed.notify()
-            thread = self._thread
+            threads = (self._thread, self._listener)
             left = list(self._waiting)
         self._tell(dict.fromkeys(left, Unavailable("the client was closed while this was waiting")))
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        for thread in threads:
+            if thread is not None and thread is not threading.current_thread():
+                thread.join()
 
     def _run(self) -> None:
         pace = Pace()
         while ids := self._next_question():
-            began = time.monotonic()
+            began = self._clock()
             progress = self._ask_and_tell(ids)
-            ended = time.monotonic()
+            ended = self._clock()
             self._rest(pace, ended, cost_s=ended - began, progress=progress)
+
+    def _listen(self) -> None:
+        """Have a thread hear hints for as long as the other asks; an earlier one may still be ending."""
+        if self._listener is None or not self._listener.is_alive():
+            self._listener = threading.Thread(target=self._hear, name="shunter-hints", daemon=True)
+            self._listener.start()
+
+    def _hear(self) -> None:
+        try:
+            for ids in self._hints(lambda: self._thread is not None):
+                with self._changed:
+                    if any(id in self._waiting for id in ids):
+                        self._named = True
+                        self._changed.notify()
+        except Unavailable as error:
+            log.debug("waiting goes on without hints: %s", error)
 
     def _next_question(self) -> Sequence[UUID]:
         """The jobs to ask about, as soon as there are any; none when the thread is to end."""
         with self._changed:
             if not self._waiting and not self._closed:
                 self._changed.wait(IDLE_S)
-            self._news = False
+            self._news = self._named = False
             if self._closed or not self._waiting:
                 self._thread = None
                 return ()
@@ -132,7 +160,7 @@ class Watcher:
     def _rest(self, pace: Pace, ended: float, *, cost_s: float, progress: bool) -> None:
         until = ended + pace.after(progress=progress, cost_s=cost_s)
         with self._changed:
-            while not self._closed and (left := until - time.monotonic()) > 0:
+            while not (self._closed or self._named) and (left := until - self._clock()) > 0:
                 if self._news:
                     # A new question is asked soon, though never faster than the cost allows.
                     self._news = False

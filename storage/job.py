@@ -24,7 +24,7 @@ class JobState(StrEnum):
     @property
     def terminal(self) -> bool:
         """A job never leaves a terminal state."""
-        return not any(move.source is self for move in MOVES)
+        return self in TERMINAL_STATES
 
 
 class Move(StrEnum):
@@ -68,7 +68,7 @@ MOVES: frozenset[LegalMove] = frozenset(
 )
 """The legal moves, written only here; the repository names the source state in every UPDATE."""
 
-TERMINAL_STATES: frozenset[JobState] = frozenset(state for state in JobState if state.terminal)
+TERMINAL_STATES: frozenset[JobState] = frozenset(JobState) - {move.source for move in MOVES}
 
 
 class Priority(IntEnum):

@@ -101,6 +101,11 @@ RETURNING jobs.id
 # The planner takes the outcomes for one row, and would compare each job with each outcome.
 NO_NESTED_LOOP = "SET LOCAL enable_nestloop = off;"
 
+# A claim that a crash of Postgres undoes was never made: its hub drops the job at the next reconciliation,
+# its outcome is refused, and the row is queued as it was. So nobody waits for the disk; a settle does, and
+# takes the claims before it along.
+NOT_AT_ONCE = "SET LOCAL synchronous_commit = off;"
+
 CANCEL = f"""
 UPDATE jobs SET state = '{JobState.CANCELLED}', finished_at = now()
 WHERE id = %(id)s AND tenant = %(tenant)s AND state IN ('{JobState.QUEUED}', '{JobState.RUNNING}')
@@ -152,7 +157,7 @@ class JobRepository:
 
     def ping(self) -> None:
         """Ask Postgres for nothing; DatabaseUnavailable if it does not answer."""
-        with self._database.transaction() as cursor:
+        with self._database.statement() as cursor:
             cursor.execute("SELECT 1")
 
     def insert(self, jobs: Sequence[NewJob]) -> datetime:
@@ -186,21 +191,21 @@ class JobRepository:
             "worker": worker,
             "served": tuple(served),
         }
-        with self._database.transaction() as cursor:
-            cursor.execute(CLAIM, parameters)
+        with self._database.statement() as cursor:
+            cursor.execute(NOT_AT_ONCE + CLAIM, parameters)
             return [_claimed(row) for row in fetch_all(cursor)]
 
     def settle(self, outcomes: Sequence[Outcome], *, worker: UUID) -> set[UUID]:
         """Write outcomes whose claim still holds; returns the ids that were written."""
         if not outcomes:
             return set()
-        with self._database.transaction() as cursor:
+        with self._database.statement() as cursor:
             cursor.execute(NO_NESTED_LOOP + SETTLE, {**_settle_columns(outcomes), "worker": worker})
             return {row[0] for row in cursor.fetchall()}
 
     def held(self, worker: UUID) -> set[Claim]:
         """The claims that the database believes `worker` has."""
-        with self._database.transaction() as cursor:
+        with self._database.statement() as cursor:
             cursor.execute(HELD, {"worker": worker})
             return {Claim(*row) for row in cursor.fetchall()}
 
@@ -213,13 +218,13 @@ class JobRepository:
             "claims": tuple((claim.id, claim.epoch) for claim in claims),
             "worker": worker,
         }
-        with self._database.transaction() as cursor:
+        with self._database.statement() as cursor:
             cursor.execute(COUNT_DEATHS, parameters)
             return dict(cursor.fetchall())
 
     def cancel(self, id: UUID, *, tenant: str = DEFAULT_TENANT) -> Job:
         """Cancel a job that has not finished; UnknownJob or AlreadyFinished otherwise."""
-        with self._database.transaction() as cursor:
+        with self._database.statement() as cursor:
             cursor.execute(CANCEL, {"id": id, "tenant": tenant})
             moved = cursor.fetchone()
         job = self.get(id, tenant=tenant)
@@ -238,7 +243,7 @@ class JobRepository:
         """Those of the jobs that exist."""
         if not ids:
             return {}
-        with self._database.transaction() as cursor:
+        with self._database.statement() as cursor:
             cursor.execute(
                 f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ANY(%s::uuid[]) AND tenant = %s",
                 (arrays.uuids(ids), tenant),
@@ -249,7 +254,7 @@ class JobRepository:
         """The states of those of the jobs that exist; the cheap question that waiting asks."""
         if not ids:
             return {}
-        with self._database.transaction() as cursor:
+        with self._database.statement() as cursor:
             cursor.execute(
                 "SELECT id, state FROM jobs WHERE id = ANY(%s::uuid[]) AND tenant = %s",
                 (arrays.uuids(ids), tenant),
@@ -271,7 +276,7 @@ class JobRepository:
         if before is not None:
             where.append("id < %(before)s")
         names = {"tenant": tenant, "state": state, "model": model, "before": before, "limit": limit}
-        with self._database.transaction() as cursor:
+        with self._database.statement() as cursor:
             cursor.execute(
                 f"SELECT {JOB_COLUMNS} FROM jobs WHERE {' AND '.join(where)} "
                 "ORDER BY id DESC LIMIT %(limit)s",
@@ -283,7 +288,7 @@ class JobRepository:
         """What those of the jobs that exist have come to."""
         if not ids:
             return {}
-        with self._database.transaction() as cursor:
+        with self._database.statement() as cursor:
             cursor.execute(
                 """SELECT id, state, rows, output, output_key, row_errors, error
                 FROM jobs WHERE id = ANY(%s::uuid[]) AND tenant = %s""",
@@ -294,7 +299,7 @@ class JobRepository:
     def rows_ahead(self, job: Job) -> int:
         """Rows queued before this job in its line; counts at most MAX_AHEAD_JOBS jobs."""
         names = {"model": job.model, "priority": job.priority, "enqueued_at": job.enqueued_at}
-        with self._database.transaction() as cursor:
+        with self._database.statement() as cursor:
             cursor.execute(AHEAD, {**names, "limit": MAX_AHEAD_JOBS})
             return int((cursor.fetchone() or (0,))[0])
 

@@ -13,7 +13,7 @@ from celery.worker.consumer.tasks import Tasks
 
 from shunter.workers.envelope_log import TaskEvent
 from shunter.workers.hub import Hub
-from shunter.workers.remote_control import Revoker, replace_commands
+from shunter.workers.remote_control import Revoker, count_in_heartbeats, replace_commands
 from shunter.workers.transport import inference_queues
 
 PUMP_S = 0.02
@@ -114,4 +114,5 @@ def attach(app: Any, hub: Hub, wire: CeleryWire, revoker: Revoker) -> None:
     app.shunter_wire = wire
     app.shunter_revoker = revoker
     replace_commands()
+    count_in_heartbeats(hub.in_hand, hub.taken)
     app.steps["consumer"].add(HubStep)

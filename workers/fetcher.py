@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import redis
 
@@ -46,6 +47,7 @@ class Fetcher:
         self._unseen: set[str] = set()
         self._acks: list[Bunch] = []
         self._refused: list[Bunch] = []
+        self._ended: list[UUID] = []
         self._stopping = False
         self._told = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._tokens = _Tokens(lists)
@@ -80,9 +82,17 @@ class Fetcher:
             self._refused.append(bunch)
         self._tell()
 
+    def announce(self, ids: Iterable[UUID]) -> None:
+        """Tell whoever waits that these jobs have ended; forgotten if Redis does not answer."""
+        with self._lock:
+            if not self._stopping:
+                self._ended += ids
+                self._tell()
+
     def stop(self) -> None:
         """Drop and give back what was asked, then end."""
-        self._stopping = True
+        with self._lock:
+            self._stopping = True
         self._tell()
         self._thread.join()
         self._tokens.close()
@@ -114,12 +124,15 @@ class Fetcher:
         with self._lock:
             acks, self._acks = self._acks, []
             refused, self._refused = self._refused, []
+            ended, self._ended = self._ended, []
             served = self._queues()
             # Lists that were empty a moment ago are looked into again when a token comes, or after a nap.
             looks = now >= self._look_at and not self._stopping
             open_queues = served - self._unseen if looks else set()
             rooms = {queue: room for queue, room in self._rooms.items() if queue in open_queues}
         try:
+            if ended:
+                self._lists.announce(ended)
             self._lists.give_back(refused)
             self._give_back_stale(now)
             if acks:

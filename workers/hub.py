@@ -159,9 +159,9 @@ class Hub:
             ceilings=services.ceilings,
             mailbox=mailbox,
         )
-        self._settler = Settler(services.repository, services.lists, mailbox)
         self._heart = Heart(services.registry, self._pulse(), mailbox)
         self._fetcher = Fetcher(services.lists, self._wire.queues, mailbox)
+        self._settler = Settler(services.repository, services.lists, mailbox, announce=self._fetcher.announce)
         self._thread = threading.Thread(target=self._loop, name="hub", daemon=True)
         self._thread.start()
 

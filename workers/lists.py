@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import UUID
 
 from shunter.storage.envelope import (
     PRIORITY_STEPS,
@@ -17,7 +18,7 @@ from shunter.storage.envelope import (
 )
 from shunter.storage.errors import EnvelopeError, QueueUnavailable
 from shunter.storage.job import Priority
-from shunter.storage.push import push
+from shunter.storage.push import announce, push
 from shunter.storage.settings import redact
 from shunter.workers.room import ClassRoom
 from shunter.workers.transport import BUNCH_PREFIX, INDEX_KEY, OUTAGES, STALE_S, connect, script
@@ -57,6 +58,10 @@ class Lists:
     def push(self, envelopes: Iterable[Envelope]) -> None:
         """Add envelopes at the tail of their lists; QueueUnavailable leaves it unknown which arrived."""
         self._ask(lambda client: push(client, envelopes))
+
+    def announce(self, ids: Iterable[UUID]) -> None:
+        """Tell whoever waits that jobs have ended; QueueUnavailable leaves it unknown who heard."""
+        self._ask(lambda client: announce(client, ids))
 
     def push_raw(self, key: str, raw: bytes) -> None:
         """Add a message at the tail of a list as it is; QueueUnavailable leaves it unknown if it arrived."""

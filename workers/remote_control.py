@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Any
 from uuid import UUID
 
-from celery.worker import control
+from celery.worker import control, heartbeat
 from celery.worker import state as worker_state
 from celery.worker.control import Panel
 
@@ -68,6 +69,32 @@ class Revoker:
             else:
                 log.info("job %s was revoked", id)
             return
+
+
+class _Active:
+    """Stands for Celery's set of active requests in its heartbeat, which asks for nothing but the length."""
+
+    def __init__(self, in_hand: Callable[[], list[InHand]]) -> None:
+        self._in_hand = in_hand
+
+    def __len__(self) -> int:
+        return sum(found.started_at is not None for found in self._in_hand())
+
+
+class _Processed:
+    """Stands for Celery's list that holds the number of all tasks so far."""
+
+    def __init__(self, taken: Callable[[], Counter[str]]) -> None:
+        self._taken = taken
+
+    def __getitem__(self, index: int) -> int:
+        return self._taken().total()
+
+
+def count_in_heartbeats(in_hand: Callable[[], list[InHand]], taken: Callable[[], Counter[str]]) -> None:
+    """Make this process' heartbeat events, from which Flower shows its workers, count what the hub has."""
+    heartbeat.active_requests = _Active(in_hand)
+    heartbeat.all_total_count = _Processed(taken)
 
 
 def replace_commands() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -28,6 +28,9 @@ MAX_OUTCOMES = 1000
 MAX_BYTES = 32 * 2**20
 """Bytes of outputs written by one statement."""
 
+MAX_ANNOUNCED = 16
+"""So few outcomes are announced to whoever waits; where more end together, asking now and then will do."""
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 
 
@@ -50,7 +53,15 @@ class Settled:
 class Settler:
     """Writes outcomes until Postgres takes them: it never drops one."""
 
-    def __init__(self, repository: JobRepository, lists: Lists, mailbox: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        repository: JobRepository,
+        lists: Lists,
+        mailbox: Callable[[Any], None],
+        *,
+        announce: Callable[[Collection[UUID]], None],
+    ) -> None:
+        self._announce = announce
         self._repository = repository
         self._lists = lists
         self._mailbox = mailbox
@@ -112,6 +123,8 @@ class Settler:
                 # A stopping hub keeps trying too: its grace time ends the process, not this loop.
                 threading.Event().wait(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        if len(written) <= MAX_ANNOUNCED:
+            self._announce([o.id for o in outcomes if o.id in written and o.state.terminal])
         self._push_back([o.id for o in outcomes if o.move is Move.RETURN and o.id in written])
         self._mailbox(Settled(tuple(batch), frozenset(written)))
 

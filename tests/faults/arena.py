@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import psutil
@@ -26,7 +26,7 @@ from shunter.migrations import migrate
 from shunter.producers.publisher import Publisher
 from shunter.storage import failpoints
 from shunter.storage.database import Database
-from shunter.storage.envelope import Due, pack
+from shunter.storage.envelope import Due, pack, queue_name
 from shunter.storage.ids import new_ids
 from shunter.storage.job import TERMINAL_STATES, JobState, NewJob
 from shunter.storage.job_repository import JobRepository
@@ -227,6 +227,11 @@ class Arena:
         """FLUSHALL."""
         with redis.Redis.from_url(self.redis.url) as client:
             client.flushall()
+
+    def envelopes(self) -> int:
+        """How many envelopes lie in Redis, not yet taken."""
+        with redis.Redis.from_url(self.redis.url) as client:
+            return int(cast(int, client.llen(queue_name(MODEL))))
 
     def lose_redis(self, replacement: Path | None = None) -> None:
         """Kill Redis, and start it again with these data in place of its own, or with none."""

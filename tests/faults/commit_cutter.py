@@ -1,4 +1,4 @@
-"""A proxy before Postgres that forwards a COMMIT, keeps its reply, and cuts the connection."""
+"""A proxy before Postgres that forwards what commits, keeps its reply, and cuts the connection."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
 HOST = "127.0.0.1"
+BEGIN = b"Q\x00\x00\x00\x0aBEGIN\x00"
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
 
@@ -50,7 +51,7 @@ class CommitCutter:
         self.armed = True
 
     def cuts(self, statements: bytes) -> bool:
-        """Whether the COMMIT of these statements is one to cut."""
+        """Whether the commit of these statements is one to cut."""
         with self._lock:
             if self._marker not in statements or not self.armed:
                 return False
@@ -78,13 +79,15 @@ class _Link:
             thread.join()
 
     def _ask(self) -> None:
-        statements = b""
+        statements: bytes | None = None
         with suppress(OSError):
             while data := self._client.recv(65536):
-                # psycopg2 sends a COMMIT alone, once the statements before it have been answered.
-                if data == COMMIT:
-                    self._cut = self._cutter.cuts(statements)
+                # psycopg2 sends BEGIN and COMMIT alone; a statement outside of them commits by itself.
+                if data == BEGIN:
                     statements = b""
+                elif statements is None or data == COMMIT:
+                    self._cut = self._cutter.cuts(statements or data)
+                    statements = None
                 else:
                     statements += data
                 self._server.sendall(data)

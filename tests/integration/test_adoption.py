@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -160,6 +161,25 @@ def test_a_redelivered_message_is_the_same_job(adopter: Adopter, jobs: JobReposi
     assert not again.jobs
     assert not again.refused
     assert (stored(jobs, submission).worker, stored(jobs, submission).epoch) == (worker, 1)
+
+
+def test_a_bunch_that_several_workers_adopt_at_once_begins_once(
+    adopter: Adopter, jobs: JobRepository
+) -> None:
+    bunch = [sent([n]) for n in range(300)]
+    workers = [uuid4() for _ in range(4)]
+    together = Barrier(len(workers))
+
+    def take(worker: UUID) -> Adopted:
+        together.wait()
+        return adopt(adopter, *bunch, worker=worker)
+
+    with ThreadPoolExecutor(len(workers)) as threads:
+        taken = list(threads.map(take, workers))
+    ids = {submission.id for submission in bunch}
+    assert sorted(job.id for adopted in taken for job in adopted.jobs) == sorted(ids)
+    assert all({job.id for job in adopted.jobs} | adopted.known == ids for adopted in taken)
+    assert not any(adopted.refused for adopted in taken)
 
 
 def test_a_known_id_with_another_body_is_refused(adopter: Adopter, jobs: JobRepository, worker: UUID) -> None:

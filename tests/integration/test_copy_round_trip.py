@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from shunter.storage import copy
+from shunter.storage import arrays, copy
 from shunter.storage.database import Database
 
 COLUMNS: list[tuple[str, copy.Encoder, list[Any]]] = [
@@ -58,3 +58,27 @@ def round_trip(database: Database, kind: str, encoder: copy.Encoder, values: lis
         cursor.copy_expert("COPY kept FROM STDIN (FORMAT binary)", copy.encode(rows, [copy.integer, encoder]))
         cursor.execute("SELECT v FROM kept ORDER BY n")
         return [value for (value,) in cursor.fetchall()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "literal", "values"),
+    [
+        ("uuid[]", arrays.uuids, [UUID(int=0), UUID(int=2**128 - 1)]),
+        ("float8[]", arrays.numbers, [0.1, -1e300, None]),
+        ("int[]", arrays.numbers, [0, -(2**31), None]),
+        ("text[]", arrays.texts, ["", "NULL", None, '{a,"b"} \\ \n \'', "grüße \U0001f680"]),
+    ],
+)
+def test_array_literals_come_back(
+    database: Database, kind: str, literal: Callable[[list[Any]], str], values: list[Any]
+) -> None:
+    with database.statement() as cursor:
+        cursor.execute(f"SELECT unnest(%s::{kind})", (literal(values),))
+        assert [value for (value,) in cursor.fetchall()] == values
+
+
+def test_an_array_of_blocks_comes_back(database: Database) -> None:
+    blocks = [b"", b"\0", bytes(range(256)), None]
+    with database.statement() as cursor:
+        cursor.execute("SELECT unnest(%s::bytea[])", (arrays.byteas(blocks),))
+        assert [None if found is None else bytes(found) for (found,) in cursor.fetchall()] == blocks

@@ -31,9 +31,10 @@ class PickyRepository(InMemoryJobRepository):
 
 def test_an_outcome_that_postgres_refuses_fails_its_job_alone() -> None:
     repository, worker, mailbox = PickyRepository(), uuid4(), SimpleQueue[Any]()
+    announced: list[Any] = []
     ids = [insert(repository) for _ in range(3)]
     claimed = claim(repository, *ids, worker=worker)
-    settler = Settler(repository, Lists("redis://127.0.0.1:1/0"), mailbox.put)
+    settler = Settler(repository, Lists("redis://127.0.0.1:1/0"), mailbox.put, announce=announced.append)
     for number, job in enumerate(claimed):
         output = Blob(UNSPEAKABLE if number == 1 else b"fine", None)
         outcome = Outcome(

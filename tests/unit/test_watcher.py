@@ -1,7 +1,8 @@
 """One thread asks for everybody, in one question, through outages."""
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, suppress
+from queue import Empty, SimpleQueue
 from uuid import UUID
 
 import pytest
@@ -19,6 +20,7 @@ from shunter.producers.watcher import (
 from shunter.storage.errors import DatabaseUnavailable, Unavailable, UnknownJob
 from shunter.storage.ids import new_id, new_ids
 from shunter.storage.job import JobState
+from tests.waiting import wait_until
 
 
 class Jobs:
@@ -39,6 +41,11 @@ class Jobs:
         self.states.update(dict.fromkeys(ids, JobState.SUCCEEDED))
 
 
+def silence(wanted: Callable[[], bool]) -> Iterator[Collection[UUID]]:
+    """Hints that never come."""
+    return iter(())
+
+
 @pytest.fixture
 def jobs() -> Jobs:
     return Jobs(new_ids(3))
@@ -46,7 +53,7 @@ def jobs() -> Jobs:
 
 @pytest.fixture
 def watcher(jobs: Jobs) -> Iterator[Watcher]:
-    with closing(Watcher(jobs.ask)) as watcher:
+    with closing(Watcher(jobs.ask, hints=silence)) as watcher:
         yield watcher
 
 
@@ -81,7 +88,7 @@ def test_an_unknown_job_is_told_as_such(watcher: Watcher) -> None:
 
 def test_a_bug_in_the_question_is_told_to_whoever_waits() -> None:
     (id,) = new_ids(1)
-    with closing(Watcher(Jobs([id], ZeroDivisionError("a bug")).ask)) as watcher:
+    with closing(Watcher(Jobs([id], ZeroDivisionError("a bug")).ask, hints=silence)) as watcher:
         watch = WatcherWatch(watcher)
         watch.add([id])
         with pytest.raises(ZeroDivisionError):
@@ -92,7 +99,7 @@ def test_waiting_goes_on_through_an_outage() -> None:
     (id,) = new_ids(1)
     jobs = Jobs([id], DatabaseUnavailable("away"), DatabaseUnavailable("away"))
     jobs.end(id)
-    with closing(Watcher(jobs.ask)) as watcher:
+    with closing(Watcher(jobs.ask, hints=silence)) as watcher:
         watch = WatcherWatch(watcher)
         watch.add([id])
         assert watch.next(5) == [id]
@@ -165,3 +172,27 @@ def test_the_cache_keeps_the_last_value_whatever_its_size() -> None:
     cache.put(first, "long")
     cache.put(second, "longer")
     assert [cache.get(id) for id in (first, second)] == [None, "longer"]
+
+
+def test_a_job_that_is_named_is_asked_about_at_once(jobs: Jobs) -> None:
+    first, second, _ = jobs.states
+    named: SimpleQueue[set[UUID]] = SimpleQueue()
+
+    def hints(wanted: Callable[[], bool]) -> Iterator[set[UUID]]:
+        while wanted():
+            with suppress(Empty):
+                yield named.get(timeout=0.05)
+
+    def slow(ids: Collection[UUID]) -> Mapping[UUID, JobState]:
+        # So dear a question that without a hint the next would be asked in an hour.
+        now[0] += 3600 / REST_PER_COST
+        return jobs.ask(ids)
+
+    now = [0.0]
+    with closing(Watcher(slow, hints=hints, clock=lambda: now[0])) as watcher:
+        watch = WatcherWatch(watcher)
+        watch.add([first])
+        wait_until(lambda: jobs.questions)
+        jobs.end(first)
+        named.put({second, first})
+        assert watch.next(5) == [first]

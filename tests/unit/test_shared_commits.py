@@ -1,0 +1,107 @@
+"""Threads that submit at once: who commits for whom."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+import pytest
+
+from shunter.producers.shared_commits import SharedCommits
+from shunter.storage.errors import DatabaseUnavailable
+from shunter.storage.ids import new_id
+from shunter.storage.job import NewJob
+from shunter.storage.testing import InMemoryJobRepository
+from tests.waiting import wait_until
+
+
+class GatedRepository(InMemoryJobRepository):
+    """Inserts when the gate is open, and remembers what came together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.together: list[int] = []
+        self.outage = False
+
+    def insert(self, jobs: Sequence[NewJob]) -> datetime:
+        self.entered.set()
+        assert self.gate.wait(10)
+        if self.outage:
+            raise DatabaseUnavailable("no answer")
+        self.together.append(len(jobs))
+        return super().insert(jobs)
+
+
+def job() -> NewJob:
+    return NewJob(id=new_id(), model="digits", version=1, rows=1, input=b"")
+
+
+@pytest.fixture
+def repository() -> GatedRepository:
+    return GatedRepository()
+
+
+@pytest.fixture
+def commits(repository: GatedRepository) -> SharedCommits:
+    return SharedCommits(repository, lambda jobs, enqueued_at: None)
+
+
+def waiting(commits: SharedCommits) -> int:
+    return len(commits._waiting)
+
+
+def test_those_who_come_during_a_commit_share_the_next(
+    repository: GatedRepository, commits: SharedCommits
+) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        first = threads.submit(commits.add, job())
+        assert repository.entered.wait(10)
+        others = [threads.submit(commits.add, job()) for _ in range(7)]
+        wait_until(lambda: waiting(commits) == 7)
+        repository.gate.set()
+        for done in (first, *others):
+            done.result(10)
+    assert repository.together == [1, 7]
+
+
+def test_an_outage_is_told_to_each_and_the_next_begins_afresh(
+    repository: GatedRepository, commits: SharedCommits
+) -> None:
+    repository.outage = True
+    with ThreadPoolExecutor(4) as threads:
+        added = [threads.submit(commits.add, job()) for _ in range(4)]
+        repository.gate.set()
+        for done in added:
+            with pytest.raises(DatabaseUnavailable):
+                done.result(10)
+    repository.outage = False
+    commits.add(job())
+    assert repository.together == [1]
+
+
+def test_a_thread_that_is_interrupted_leaves_the_others_their_turn(
+    repository: GatedRepository, commits: SharedCommits
+) -> None:
+    def interrupt() -> None:
+        wait_until(lambda: waiting(commits) == 1)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    main, kept, given_up = threading.get_ident(), job(), job()
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(commits.add, job())
+        assert repository.entered.wait(10)
+        interrupted = threads.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            commits.add(given_up)
+        interrupted.result(10)
+        last = threads.submit(commits.add, kept)
+        wait_until(lambda: waiting(commits) == 1)
+        repository.gate.set()
+        first.result(10)
+        last.result(10)
+    assert set(repository.get_many([kept.id, given_up.id])) == {kept.id}
