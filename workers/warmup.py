@@ -31,7 +31,7 @@ class _Trial(NamedTuple):
 def warm_up(runner: Runner, config: ModelConfig, *, clock: Callable[[], float] = time.perf_counter) -> None:
     """Run example rows, largest batches first, and leave the timings on the runner; raises ModelLoadError.
 
-    Its config declares inputs. With [run] warmup_lengths, their dimensions of any size take each size in turn.
+    Its config declares inputs. Their dimensions of any size take each of [run] warmup_lengths in turn.
     """
     began = clock()
     until = began + min(LONGEST_S, SHARE_OF_LOAD_TIMEOUT * config.run.load_timeout_s)
