@@ -18,6 +18,10 @@ LONGEST_S = 60.0
 SHARE_OF_LOAD_TIMEOUT = 0.5
 """Smaller batches are left out after this; the largest one of each length is always run."""
 
+RUNS = 4
+LEAST_RUNS = 2
+"""Of each batch; the first is not timed, and of the others the fastest counts."""
+
 STEP = 4
 """Each size is a quarter of the one before."""
 
@@ -37,14 +41,13 @@ def warm_up(runner: Runner, config: ModelConfig, *, clock: Callable[[], float] =
     until = began + min(LONGEST_S, SHARE_OF_LOAD_TIMEOUT * config.run.load_timeout_s)
     trials = [list(_trials(runner, config, size)) for size in config.run.warmup_lengths or (1,)]
     for largest, *_ in trials:
-        _run(runner, largest, clock)
-    for trial in sorted(
-        (trial for _, *smaller in trials for trial in smaller), key=lambda trial: -trial.rows
-    ):
+        _run(runner, largest, clock, until)
+    smaller = [trial for sizes in trials for trial in sizes[1:]]
+    for trial in sorted(smaller, key=lambda trial: -trial.rows):
         if clock() >= until:
             log.info("warm-up: smaller batches than %d rows are left out", trial.rows + 1)
             break
-        _run(runner, trial, clock)
+        _run(runner, trial, clock, until)
     log.info("warm-up: %d kinds of batches in %.1f s", len(runner.timings), clock() - began)
 
 
@@ -65,21 +68,23 @@ def _most_rows(limits: Batching, place: Place) -> int:
     return limits.max_rows
 
 
-def _run(runner: Runner, trial: _Trial, clock: Callable[[], float]) -> None:
-    """Twice: what the first run allocates, chooses and compiles says nothing of the others."""
+def _run(runner: Runner, trial: _Trial, clock: Callable[[], float], until: float) -> None:
     values = [trial.value] * trial.rows
-    for _ in range(2):
+    seconds: list[float] = []
+    while len(seconds) < LEAST_RUNS or (len(seconds) < RUNS and clock() < until):
         inputs = runner.gather(values, pad_to=trial.place.tokens)
         began = clock()
         isolated = runner.forward(values, pad_to=trial.place.tokens, inputs=inputs)
-        seconds = clock() - began
+        seconds.append(clock() - began)
         if isinstance(isolated.results[0], Verdict):
             _fail(trial.rows, isolated.results[0])
+    # What the first run allocates, chooses and compiles says nothing of the others.
+    fastest = min(seconds[1:])
     length = f" of length {trial.place.tokens}" if trial.place.tokens else ""
-    log.info("warm-up: %d rows%s: %.1f ms", trial.rows, length, seconds * 1000)
+    log.info("warm-up: %d rows%s: %.1f ms", trial.rows, length, fastest * 1000)
     # Out of memory, the rows were run in parts, and the time is not one batch's.
     if isolated.forwards == 1:
-        runner.timings.append(Timing(trial.rows, trial.place.tokens, seconds))
+        runner.timings.append(Timing(trial.rows, trial.place.tokens, fastest))
 
 
 def _fail(rows: int, verdict: Verdict) -> NoReturn:
