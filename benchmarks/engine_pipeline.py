@@ -163,12 +163,13 @@ def _measure(pipeline: Pipeline, model: object, rows: Sequence[Any], plan: tuple
         cpu.append(raw_cpu / (time.process_time() - cpu_before))
     ratio = statistics.median(one / other for one, other in zip(raw, served, strict=True))
     each = 1e6 / (len(rows) * repetitions)
+    cpu_ratio = statistics.median(cpu)
     costs = "  ".join(
         f"{name} {stages[name] * each:.1f}" for name in ("preprocess", "forward", "postprocess")
     )
     print(
         f"jobs of {job_rows}: served {len(rows) / statistics.median(served):,.0f} rows/s, "
-        f"raw {len(rows) / statistics.median(raw):,.0f}, ratio {ratio:.3f} (CPU {statistics.median(cpu):.3f}), "
+        f"raw {len(rows) / statistics.median(raw):,.0f}, ratio {ratio:.3f} (CPU {cpu_ratio:.3f}), "
         f"{len(rows) * repetitions / stages['batches']:.1f} rows a batch; us per row: {costs}"
     )
 
