@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOLERANCE = 1e-5
+LEAST_COSINE = 0.9999
 WORST_SHOWN = 5
 BAR_WIDTH = 40
 STAGES = ("preprocess", "forward", "postprocess")
@@ -39,6 +40,25 @@ def accuracy(answers: Sequence[Answer], labels: NDArray[np.int64]) -> float:
     """The share of answers that name the true digit."""
     right = [bool(answer.output["digit"] == labels[answer.image]) for answer in answers]
     return sum(right) / len(right)
+
+
+def check_embeddings(outputs: Sequence[Any], expected: NDArray[np.float32]) -> list[str]:
+    """Everything that is wrong with the embeddings of texts, which have length one and come in order."""
+    if len(outputs) != len(expected):
+        return [f"{len(outputs)} outputs for {len(expected)} texts"]
+    problems = []
+    for text, (output, direct) in enumerate(zip(outputs, expected, strict=True)):
+        cosine = float(output["embedding"] @ direct) if output is not None else None
+        if cosine is None:
+            problems.append(f"text {text} has no output")
+        elif not cosine >= LEAST_COSINE:
+            problems.append(f"text {text} has a cosine of {cosine:.4f} with its direct forward")
+    return problems
+
+
+def padding(outputs: Sequence[Any]) -> float:
+    """The share of padding in all tokens that went through the model."""
+    return 1 - sum(int(o["tokens"]) for o in outputs) / sum(int(o["padded_to"]) for o in outputs)
 
 
 def histogram(sizes: Mapping[str, int]) -> list[str]:

@@ -12,7 +12,7 @@ from shunter.storage.ceiling import Ceiling
 from shunter.storage.errors import ModelLoadError
 from shunter.storage.model_config import Batching, ModelConfig
 from shunter.workers.ceilings import Ceilings
-from shunter.workers.isolation import Failure, Retry, Verdict
+from shunter.workers.isolation import Failure, Isolated, Retry, Verdict
 from shunter.workers.lane import bucket_of
 from shunter.workers.lengths import bucket_name
 from shunter.workers.runner import Place, Runner, Timing
@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 LONGEST_S = 60.0
 SHARE_OF_LOAD_TIMEOUT = 0.5
 """Smaller batches are left out after this; the largest one of each length is always run."""
+
+RUNS = 4
+LEAST_RUNS = 2
+"""Of each batch; the first is not timed, and of the others the fastest counts."""
 
 STEP = 4
 """Each size is a quarter of the one before."""
@@ -39,22 +43,23 @@ def warm_up(
 ) -> list[Ceiling]:
     """Run example rows, largest batches first, and keep the timings in the runner; raises ModelLoadError.
 
-    Its config declares inputs. With [run] warmup_lengths, their dimensions of any size take each in turn.
+    Its config declares inputs. Their dimensions of any size take each of [run] warmup_lengths in turn.
     Batches keep below the ceilings; returns those that it lowered.
     """
     began = clock()
     until = began + min(LONGEST_S, SHARE_OF_LOAD_TIMEOUT * config.run.load_timeout_s)
     trials = [list(_trials(runner, config, size)) for size in config.run.warmup_lengths or (1,)]
-    lowered = [_run(runner, largest, ceilings, clock) for largest, *_ in trials]
-    for trial in sorted(
-        (trial for _, *smaller in trials for trial in smaller), key=lambda trial: -trial.rows
-    ):
+    trier = _Trier(runner, ceilings, clock, until)
+    for largest, *_ in trials:
+        trier.run(largest)
+    smaller = [trial for sizes in trials for trial in sizes[1:]]
+    for trial in sorted(smaller, key=lambda trial: -trial.rows):
         if clock() >= until:
             log.info("warm-up: smaller batches than %d rows are left out", trial.rows + 1)
             break
-        lowered.append(_run(runner, trial, ceilings, clock))
+        trier.run(trial)
     log.info("warm-up: %d kinds of batches in %.1f s", len(runner.timings), clock() - began)
-    return [ceiling for ceiling in lowered if ceiling is not None]
+    return trier.lowered
 
 
 def _trials(runner: Runner, config: ModelConfig, size: int) -> Iterator[_Trial]:
@@ -76,26 +81,38 @@ def _most_rows(limits: Batching, place: Place) -> int:
     return limits.max_rows
 
 
-def _run(runner: Runner, trial: _Trial, ceilings: Ceilings, clock: Callable[[], float]) -> Ceiling | None:
-    """Twice: what the first run allocates, chooses and compiles says nothing of the others."""
-    values, length = [trial.value] * trial.rows, trial.place.length
-    lowered = None
-    for _ in range(2):
-        inputs = runner.gather(values, pad_to=length)
-        ceiling = ceilings.limit(trial.bucket, length)
-        began = clock()
-        isolated = runner.forward(values, pad_to=length, inputs=inputs, ceiling=ceiling)
-        seconds = clock() - began
+class _Trier:
+    def __init__(self, runner: Runner, ceilings: Ceilings, clock: Callable[[], float], until: float) -> None:
+        self._runner = runner
+        self._ceilings = ceilings
+        self._clock = clock
+        self._until = until
+        self.lowered: list[Ceiling] = []
+
+    def run(self, trial: _Trial) -> None:
+        values, length = [trial.value] * trial.rows, trial.place.length
+        seconds: list[float] = []
+        while len(seconds) < LEAST_RUNS or (len(seconds) < RUNS and self._clock() < self._until):
+            inputs = self._runner.gather(values, pad_to=length)
+            ceiling = self._ceilings.limit(trial.bucket, length)
+            began = self._clock()
+            isolated = self._runner.forward(values, pad_to=length, inputs=inputs, ceiling=ceiling)
+            seconds.append(self._clock() - began)
+            self._judge(trial, isolated)
+        # What the first run allocates, chooses and compiles says nothing of the others.
+        fastest = min(seconds[1:])
+        of_length = f" of length {length}" if length else ""
+        log.info("warm-up: %d rows%s: %.1f ms", trial.rows, of_length, fastest * 1000)
+        # Out of memory, the rows were run in parts, and the time is not one batch's.
+        if isolated.forwards == 1:
+            self._runner.timings.append(Timing(trial.rows, length, fastest))
+
+    def _judge(self, trial: _Trial, isolated: Isolated) -> None:
         if isinstance(isolated.results[0], Verdict):
             _fail(trial.rows, isolated.results[0])
         if isolated.ceiling is not None:
-            lowered = ceilings.lower(trial.bucket, isolated.ceiling, length) or lowered
-    of_length = f" of length {length}" if length else ""
-    log.info("warm-up: %d rows%s: %.1f ms", trial.rows, of_length, seconds * 1000)
-    # Out of memory, the rows were run in parts, and the time is not one batch's.
-    if isolated.forwards == 1:
-        runner.timings.append(Timing(trial.rows, length, seconds))
-    return lowered
+            ceiling = self._ceilings.lower(trial.bucket, isolated.ceiling, trial.place.length)
+            self.lowered += [ceiling] if ceiling is not None else []
 
 
 def _fail(rows: int, verdict: Verdict) -> NoReturn:

@@ -92,7 +92,8 @@ def env(*, data: Path | None) -> None:
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the fleet running until Ctrl-C.")
-def demo(*, keep: bool) -> None:
+@click.option("--text", is_flag=True, help="Embed real sentences instead; needs shunter[text].")
+def demo(*, keep: bool, text: bool) -> None:
     """Train a small model on real images, run all of them through a fleet, and check every result.
 
     Everything happens in a temporary directory, which is removed at the end.
@@ -101,9 +102,10 @@ def demo(*, keep: bool) -> None:
     shunter demo --keep
     """
     from shunter.demo import run_demo
+    from shunter.demo_text import run_text_demo
 
     with stop_signals_interrupt():
-        passed = run_demo(Settings.from_environment(), keep=keep)
+        passed = (run_text_demo if text else run_demo)(Settings.from_environment(), keep=keep)
     raise click.exceptions.Exit(0 if passed else 1)
 
 

@@ -15,16 +15,19 @@ TWO = "[run]\npreprocess_processes = 2"
 
 # Only the children's model has been loaded by load_preprocess, and each row says which process saw it.
 TOLD = """
-    import os
+    import os, time
 
     class Model:
         def load(self, directory, device, offset):
             self.offset = None
 
         def load_preprocess(self, directory, offset):
-            self.offset = offset
+            self.directory, self.offset = directory, offset
 
         def preprocess(self, row):
+            if row == "sleep":
+                (self.directory / f"asleep-{os.getpid()}").touch()
+                time.sleep(600)
             if row == "bad":
                 raise ValueError("no number")
             if row == "die":
@@ -74,10 +77,12 @@ def test_a_child_that_dies_ends_the_engine_and_leaves_the_suspect_announced(tmp_
         assert engine.begun[-1] == Begun("preprocess", spans_of_jobs(job))
 
 
-def test_children_end_with_their_engine(tmp_path: Path) -> None:
+def test_children_end_with_their_engine_whatever_they_are_at(tmp_path: Path) -> None:
     with start_engine(tmp_path, TOLD, PARAMS).loaded() as engine:
         started = [psutil.Process(pid) for pid in children(engine)]
         assert len(started) == 2
+        engine.send(Run(job_of(["sleep", "sleep"])))
+        wait_until(lambda: len(list(tmp_path.glob("tiny/1/asleep-*"))) == 2)
         engine.process.kill()
         wait_until(lambda: all(map(has_ended, started)))
 

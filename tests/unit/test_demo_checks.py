@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shunter.demo_checks import Answer, accuracy, check, histogram, slowest_stage
+from shunter.demo_checks import (
+    Answer,
+    accuracy,
+    check,
+    check_embeddings,
+    histogram,
+    padding,
+    slowest_stage,
+)
 
 EXPECTED = np.array([[0.9, 0.1], [0.2, 0.8]], dtype=np.float32)
 RIGHT = [
@@ -49,3 +57,20 @@ def test_the_histogram_begins_with_the_largest_batches() -> None:
 def test_the_slowest_stage_is_told_with_its_share_and_waiting_is_no_stage() -> None:
     seconds = {"wait": 9.0, "preprocess": 1.0, "forward": 3.0, "postprocess": 0.0}
     assert slowest_stage(seconds) == ("forward", 0.75)
+
+
+def test_embeddings_are_held_against_direct_ones_in_order() -> None:
+    expected = np.eye(3, dtype=np.float32)
+    outputs = [{"embedding": line} for line in expected]
+    assert check_embeddings(outputs, expected) == []
+    assert check_embeddings(outputs[:2], expected) == ["2 outputs for 3 texts"]
+    nan = {"embedding": np.full(3, np.nan, np.float32)}
+    assert [problem[:6] for problem in check_embeddings([outputs[1], None, nan], expected)] == [
+        "text 0",
+        "text 1",
+        "text 2",
+    ]
+
+
+def test_padding_is_a_share_of_all_tokens() -> None:
+    assert padding([{"tokens": 6, "padded_to": 8}, {"tokens": 2, "padded_to": 8}]) == 0.5

@@ -85,7 +85,11 @@ def test_forgotten_inputs_make_room_and_are_not_read() -> None:
     inputs.forget(claim_of(reading))
     store.gate.set()
     assert inputs.take(wanted).strip() == b"wanted"
-    assert store.begun == ["reading", "wanted"]
+    last = large("last")
+    inputs.expect(last)
+    store.wait_until_begun(3)
+    assert store.begun == ["reading", "wanted", "last"]
+    inputs.take(last)
 
 
 def test_an_input_that_is_gone_is_told_to_its_job_alone() -> None:
