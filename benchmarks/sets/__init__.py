@@ -19,6 +19,7 @@ SETS: Mapping[str, str] = {
     "lone": "one job on an idle fleet, beside a stock Celery task",
     "fairness": "urgent jobs while bulk waits",
     "scale": "1, 2 and 4 workers, and a queue of up to a million jobs",
+    "profile": "the CPU of one item, by process and function",
     "peers": "RQ, Dramatiq and Taskiq on the items",
 }
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
-from benchmarks.contestants.shunter import many, wait_until_settled
+from benchmarks.contestants.shunter import ENDED, many, wait_until_settled
 from benchmarks.progress import Progress
 from benchmarks.report import Report
-from benchmarks.rig import MODELS, POLL_S, Rig, redis_count, rig, say, wait_for
+from benchmarks.rig import MODELS, Rig, redis_count, rig, say, wait_for
 from benchmarks.usage import rss_bytes, used_by
 from shunter.producers.publisher import Publisher
 from shunter.storage.database import Database
@@ -27,8 +29,9 @@ RUNS = 3
 AT_ONCE = 5000
 MILLION, PART = 1_000_000, 100_000
 
-COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-SUCCEEDED = "SELECT count(*) FROM jobs WHERE state = 'succeeded'"
+TRANSACTIONS = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+"""The number of the next transaction that writes; looking takes none."""
+
 SETTLED = "SELECT count(*) FROM jobs WHERE finished_at > %s"
 
 
@@ -40,7 +43,7 @@ class Taken:
     jobs: int
     seconds: float
     cpu_s: float
-    commits: int
+    transactions: int
     trips: int
 
 
@@ -52,7 +55,7 @@ def measure_depth(depths: Sequence[int], progress: Progress) -> Report:
         "n",
         "µs per job",
         "worker CPU µs per job",
-        "transactions per job",
+        "writing transactions per job",
         "Redis trips per job",
     ]
     report = Report("scale-depth", columns, kind="bench")
@@ -64,7 +67,7 @@ def measure_depth(depths: Sequence[int], progress: Progress) -> Report:
         wait_for(lambda: bench.finished() >= 256, "the warm-up has run")
         worker.freeze()
         bench.level()
-        queue.left = 0
+        queue.forget()
         for depth in depths:
             for number in range(RUNS):
                 progress.step(f"{depth:,} queued: {number + 1} of {RUNS}")
@@ -77,7 +80,7 @@ def measure_depth(depths: Sequence[int], progress: Progress) -> Report:
             len(of),
             *(
                 statistics.median(scale * getattr(run, field) / run.jobs for run in of)
-                for field, scale in (("seconds", 1e6), ("cpu_s", 1e6), ("commits", 1), ("trips", 1))
+                for field, scale in (("seconds", 1e6), ("cpu_s", 1e6), ("transactions", 1), ("trips", 1))
             ),
         )
     report.notes.append(
@@ -92,11 +95,20 @@ class _Queue:
     """Fills the queue by the storage layer, in bunches, and lets the worker take some."""
 
     def __init__(self, bench: Rig) -> None:
-        self.left = 0
         self._bench = bench
         self._jobs = JobRepository(Database(bench.settings.database_url))
         self._publisher = Publisher(bench.settings.redis_url)
         self._block = encode_rows([1.0])
+        self._ids: deque[UUID] = deque()
+
+    @property
+    def left(self) -> int:
+        """How many wait, as far as is known here."""
+        return len(self._ids)
+
+    def forget(self) -> None:
+        """Begin anew, after all have been settled."""
+        self._ids.clear()
 
     def fill(self, count: int) -> None:
         """So many jobs more."""
@@ -107,27 +119,27 @@ class _Queue:
             )
             due = [Due(id, "noop", 1, 1, Priority.STANDARD) for id in ids]
             self._publisher.publish(pack(due, at.timestamp()))
-        self.left += max(0, count)
+            self._ids += ids
 
     def take(self, depth: int) -> Taken:
         """Let the worker settle some jobs of a queue of this depth."""
         bench, worker = self._bench, self._bench.the_worker()
-        wanted, began_at = min(MEASURED, depth), bench.value("SELECT clock_timestamp()")
-        commits, trips = int(bench.value(COMMITS)), redis_count(bench.redis)
+        # First in, first out: when this one has ended, as many have.
+        last, began_at = str(self._ids[MEASURED]), bench.value("SELECT clock_timestamp()")
+        transactions, trips = int(bench.value(TRANSACTIONS)), redis_count(bench.redis)
         with used_by(worker.pid) as usage:
             began = time.perf_counter()
             worker.thaw()
-            wait_for(lambda: bench.value(SUCCEEDED) >= wanted, "the jobs are settled", within_s=120)
+            wait_for(lambda: bench.value(ENDED, last), "the jobs are settled", within_s=120)
             seconds = time.perf_counter() - began
             worker.freeze()
         spent = redis_count(bench.redis) - trips
         settled = int(bench.value(SETTLED, began_at))
-        # A look of ours is a transaction too.
-        commits = int(bench.value(COMMITS)) - commits - int(seconds / POLL_S)
-        self.left -= settled
-        bench.ask("DELETE FROM jobs WHERE state = 'succeeded'")  # the next count begins at none
+        transactions = int(bench.value(TRANSACTIONS)) - transactions
+        for _ in range(settled):
+            self._ids.popleft()
         say(f"{depth:,}: {1e6 * seconds / settled:.0f} µs a job")
-        return Taken(depth, settled, seconds, usage.cpu_s, commits, spent.reads)
+        return Taken(depth, settled, seconds, usage.cpu_s, transactions, spent.reads)
 
 
 def measure_million(progress: Progress) -> Report:
