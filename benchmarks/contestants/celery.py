@@ -21,8 +21,8 @@ from benchmarks.usage import used_by
 
 PACKED = 256
 
-Send = Callable[[Sequence[Any]], str]
-"""Sends all rows, and returns the id of the last one's result."""
+Send = Callable[[Any, Sequence[Any]], str]
+"""Sends all rows through a Celery app, and returns the id of the last one's result."""
 
 KNOWN = "SELECT 1 FROM results WHERE id = %s::uuid"
 COUNT = "SELECT count(*) FROM results"
@@ -43,11 +43,12 @@ class Celery:
     step: int = 1
     model: str = "mlp"
     _bench: Rig = field(init=False, repr=False)
+    _app: Any = field(init=False, repr=False)
     _worker: Process = field(init=False, repr=False)
 
     def prepare(self, bench: Rig) -> None:
         self._bench = bench
-        point_sender_at(bench)
+        self._app = sender(bench)
         self._worker = bench.start_celery(
             self.queue,
             self.python(),
@@ -61,7 +62,7 @@ class Celery:
         rows = self.rows(items)
         with used_by(self._worker.pid) as usage:
             began = time.perf_counter()
-            last = self.send(rows)
+            last = self.send(self._app, rows)
             submitted_s = time.perf_counter() - began
             self._wait(last, items)
             seconds = time.perf_counter() - began
@@ -73,19 +74,17 @@ class Celery:
         wait_for(lambda: ask(COUNT) >= items, "every result is there", within_s=within_s)
 
 
-def point_sender_at(bench: Rig) -> None:
-    """Let this process send to the rig's Redis."""
-    from benchmarks.celery_peer import app
+def sender(bench: Rig) -> Any:
+    """An app of its own for each rig: one keeps its connections to the Redis that it has met first."""
+    from celery import Celery as App
 
-    app.conf.broker_url = bench.settings.redis_url
+    return App("sender", broker=bench.settings.redis_url, set_as_current=False)
 
 
 def one_by_one(task: str, queue: str) -> Send:
     """A message for each row."""
 
-    def send(rows: Sequence[Any]) -> str:
-        from benchmarks.celery_peer import app
-
+    def send(app: Any, rows: Sequence[Any]) -> str:
         for row in rows:
             sent = app.send_task(task, (row,), queue=queue)
         return str(sent.id)
@@ -96,9 +95,7 @@ def one_by_one(task: str, queue: str) -> Send:
 def by_hand(queue: str) -> Send:
     """256 rows to a message, as base64 of float32, and no repr of them for logs."""
 
-    def send(rows: Sequence[Any]) -> str:
-        from benchmarks.celery_peer import app
-
+    def send(app: Any, rows: Sequence[Any]) -> str:
         for start in range(0, len(rows), PACKED):
             part = rows[start : start + PACKED]
             ids = [str(uuid.uuid4()) for _ in part]
@@ -120,6 +117,7 @@ def batches() -> Celery:
         python=peer_venv,
         prefetch=512,
         first=1024,
+        step=256,  # full batches: no rest that waits for the interval
     )
 
 

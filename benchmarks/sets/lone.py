@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.contest import Plan
-from benchmarks.contestants.celery import KNOWN, stock
+from benchmarks.contestants.celery import KNOWN, sender, stock
 from benchmarks.contestants.shunter import ENDED
 from benchmarks.models import sample_rows
 from benchmarks.plots import bars_plot
@@ -44,11 +44,9 @@ def measure(plan: Plan, progress: Progress) -> Sequence[Report]:
 
 
 def _ways(bench: Rig) -> Mapping[str, Callable[[], object]]:
-    from benchmarks.celery_peer import one
-
     bench.the_worker()
     stock().prepare(bench)
-    client = bench.client()
+    client, app = bench.client(), sender(bench)
     row = sample_rows("mlp", 1)[0]
     floats = row.tolist()
 
@@ -59,7 +57,7 @@ def _ways(bench: Rig) -> Mapping[str, Callable[[], object]]:
     return {
         "Shunter, submit; select": lambda: until(ENDED, client.submit("mlp", [row]).id),
         "Shunter, submit(...).outputs()": lambda: client.submit("mlp", [row]).outputs(),
-        STOCK: lambda: until(KNOWN, one.apply_async((floats,), queue="stock").id),
+        STOCK: lambda: until(KNOWN, app.send_task("one", (floats,), queue="stock").id),
     }
 
 
