@@ -10,6 +10,10 @@ from typing import Any
 from benchmarks.report import spread
 
 
+CPU_TICK_S = 0.01
+"""What the kernel counts CPU time in: less than this was not nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What one contestant did once: how much, in which time, and what its worker processes used for it."""
@@ -28,7 +32,7 @@ class Run:
     @property
     def cpu_s_per_1000(self) -> float:
         """CPU seconds of the worker for 1000 items."""
-        return 1000 * self.cpu_s / self.items
+        return 1000 * max(self.cpu_s, CPU_TICK_S) / self.items
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
@@ -54,7 +58,16 @@ def median_rss_mib(runs: Sequence[Run]) -> float:
     return statistics.median(run.rss_bytes for run in runs) / 2**20
 
 
-RATE_COLUMNS = ("contestant", "items a run", "n", "items/s", "{mine} ÷ it", "CPU s per 1000", "RSS MiB")
+RATE_COLUMNS = (
+    "contestant",
+    "items a run",
+    "n",
+    "items/s",
+    "{mine} ÷ it",
+    "CPU s per 1000",
+    "its CPU ÷ {mine}",
+    "RSS MiB",
+)
 
 
 def rate_table(runs: Runs, mine: str) -> tuple[list[str], list[list[object]]]:
@@ -71,6 +84,7 @@ def _rate_line(name: str, runs: Sequence[Run], mine: Sequence[Run], itself: bool
         spread([run.rate for run in runs]),
         "1" if itself else spread(ratios(mine, runs)),
         statistics.median(run.cpu_s_per_1000 for run in runs),
+        "1" if itself else spread(cpu_ratios(mine, runs)),
         f"{median_rss_mib(runs):.0f}",
     ]
 

@@ -21,6 +21,10 @@ def test_cpu_ratios_say_how_much_more_the_other_used() -> None:
     assert cpu_ratios(FAST, SLOW) == [10.0, 20.0]
 
 
+def test_a_run_too_short_to_be_counted_has_used_a_tick_of_cpu() -> None:
+    assert Run(10, 0.1).cpu_s_per_1000 == 1.0
+
+
 def test_runs_of_different_number_are_not_compared() -> None:
     with pytest.raises(ValueError, match="zip"):
         ratios(FAST, SLOW[:1])
@@ -29,8 +33,8 @@ def test_runs_of_different_number_are_not_compared() -> None:
 def test_the_table_tells_rates_with_their_range_and_what_the_worker_used() -> None:
     columns, rows = rate_table({"fast": FAST, "slow": SLOW}, "fast")
     assert columns[4] == "fast ÷ it"
-    assert rows[0] == ["fast", "1,000", 2, "500 (500 - 500)", "1", 1.0, "1"]
-    assert rows[1] == ["slow", "100", 2, "37.5 (25 - 50)", "15 (10 - 20)", 15.0, "2"]
+    assert rows[0] == ["fast", "1,000", 2, "500 (500 - 500)", "1", 1.0, "1", "1"]
+    assert rows[1] == ["slow", "100", 2, "37.5 (25 - 50)", "15 (10 - 20)", 15.0, "15 (10 - 20)", "2"]
 
 
 def test_a_table_is_markdown_with_short_numbers() -> None:
