@@ -9,7 +9,6 @@ from typing import Any
 
 from benchmarks.report import spread
 
-
 CPU_TICK_S = 0.01
 """What the kernel counts CPU time in: less than this was not nothing."""
 
