@@ -54,9 +54,9 @@ format: $(STAMP)  ## format the code and sort its imports
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 
-bench: $(STAMP)  ## measure limits and peers, side by side
-	@test -f benchmarks/__main__.py || { echo "make bench: not built yet"; exit 1; }
-	@$(BIN)/python -m benchmarks
+bench: $(STAMP)  ## measure limits and peers, side by side: SETS="items lone" QUICK=1 REPEATS=5
+	@$(BIN)/python -c 'import matplotlib, pyarrow' 2>/dev/null || $(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]' </dev/null
+	@$(BIN)/python -m benchmarks $(SETS) $(if $(QUICK),--quick) $(if $(REPEATS),--repeats $(REPEATS)) </dev/null
 
 chaos: $(STAMP)  ## kill everything, count what was lost: SEED=1 TRIES=220
 	@$(BIN)/python -m tests.faults.campaign --seed $(or $(SEED),0) --tries $(or $(TRIES),220) </dev/null

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg2
 from celery import Celery
 from celery.signals import worker_ready
+
+from benchmarks.models import load_model, sample_rows
 
 app = Celery("peer", broker=os.environ.get("SHUNTER_REDIS_URL", "redis://127.0.0.1:6379/0"))
 app.conf.update(
@@ -45,16 +50,24 @@ def _write(ids: list[str], outputs: list[Any]) -> None:
     _cursor().execute(WRITE, (ids, [json.dumps(output) for output in outputs]))
 
 
-def _net() -> Any:
-    """The MLP of rig.MLP, for the peers."""
-    if "net" not in _state:
-        import torch
+def _copy(ids: list[str], outputs: list[Any]) -> None:
+    lines = "".join(f"{id}\t{json.dumps(output)}\n" for id, output in zip(ids, outputs, strict=True))
+    _cursor().copy_expert("COPY results (id, result) FROM STDIN", io.StringIO(lines))
 
-        torch.set_num_threads(1)
-        torch.manual_seed(0)
-        layers = torch.nn.Linear(128, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8)
-        _state["net"] = torch.nn.Sequential(*layers).eval()
-    return _state["net"]
+
+def _infer(rows: Any) -> list[Any]:
+    """The outputs of the model that Shunter serves too; BENCH_MODEL names it."""
+    import torch
+
+    with torch.inference_mode():
+        outputs: list[Any] = _model().forward(_model().collate(rows, pad_to=None)).tolist()
+    return outputs
+
+
+def _model() -> Any:
+    if "model" not in _state:
+        _state["model"] = load_model(os.environ["BENCH_MODEL"])
+    return _state["model"]
 
 
 @app.task(name="trivial")  # type: ignore[untyped-decorator]
@@ -78,6 +91,19 @@ def tracked(self: Any, row: Any) -> None:
     )
 
 
+@app.task(name="one", bind=True)  # type: ignore[untyped-decorator]
+def one(self: Any, row: Any) -> None:
+    """One row through the model, written to a row of Postgres."""
+    _write([self.request.id], _infer([row]))
+
+
+@app.task(name="packed")  # type: ignore[untyped-decorator]
+def packed(ids: list[str], floats: str) -> None:
+    """As many rows as its sender has packed by hand: base64 of float32, written by one COPY."""
+    rows = np.frombuffer(base64.b64decode(floats), np.float32).reshape(len(ids), -1)
+    _copy(ids, _infer(rows))
+
+
 try:
     from celery_batches import Batches  # type: ignore[import-not-found]
 except ImportError:
@@ -86,17 +112,13 @@ else:
 
     @app.task(name="mlp_batch", base=Batches, flush_every=256, flush_interval=0.1)  # type: ignore[untyped-decorator]
     def mlp_batch(requests: Any) -> None:
-        """Up to 256 messages through the model at once, written by one statement."""
-        import torch
-
-        with torch.inference_mode():
-            outputs = _net()(torch.tensor([r.args[0] for r in requests], dtype=torch.float32)).tolist()
-        _write([request.id for request in requests], outputs)
+        """Up to 256 messages through the model at once, written by one COPY."""
+        _copy([request.id for request in requests], _infer([request.args[0] for request in requests]))
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(**_: Any) -> None:
     _cursor().execute(RESULTS)
     if os.environ.get("BENCH_MODEL"):
-        _net()
+        _infer(sample_rows(os.environ["BENCH_MODEL"], 1))
     Path(os.environ["BENCH_READY"]).touch()

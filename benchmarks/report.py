@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from benchmarks.machine import machine, versions
 from benchmarks.rig import OUT
 
 
@@ -25,6 +24,7 @@ class Report:
     rows: list[Sequence[object]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict)
+    kind: str = "transport"
 
     def row(self, *cells: object) -> None:
         """Add a row of the table."""
@@ -37,17 +37,17 @@ class Report:
             print(f"\n{note}")
         print(flush=True)
         OUT.mkdir(exist_ok=True)
-        about = {"load": os.getloadavg(), "cores": os.cpu_count(), "python": platform.python_version()}
         document = {
             "name": self.name,
             "at": time.time(),
-            "machine": about,
+            "machine": machine(),
+            "versions": versions(),
             "raw": self.raw,
             "columns": self.columns,
             "rows": self.rows,
             "notes": self.notes,
         }
-        path = OUT / f"transport-{self.name}-{int(time.time())}.json"
+        path = OUT / f"{self.kind}-{self.name}-{int(time.time())}.json"
         path.write_bytes(
             orjson.dumps(document, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
         )

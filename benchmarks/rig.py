@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import psycopg2
 import redis
 
+from shunter import Client
 from shunter.embedded import start_postgres, start_redis
 from shunter.embedded.server import tethered
 from shunter.migrations import migrate
@@ -26,6 +28,8 @@ from shunter.storage.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "out"
+MODELS = ROOT / "benchmarks" / "models"
+PEERS = ROOT / "benchmarks" / "peers"
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
@@ -129,6 +133,7 @@ class Rig:
     redis: redis.Redis
     sql: Any
     _undo: ExitStack = field(repr=False)
+    _worker: Process | None = None
 
     def ask(self, statement: str, *parameters: object) -> list[Any]:
         """The rows of one statement."""
@@ -148,8 +153,24 @@ class Rig:
         """Begin with an empty jobs table again."""
         self.ask("TRUNCATE jobs")
 
-    def start(self, name: str, command: Sequence[str], **environment: str) -> Process:
-        """Start a process that ends with the rig, or with us."""
+    def level(self) -> None:
+        """The same start for everyone: empty tables, and no checkpoint that is still owed to another."""
+        tables = self.ask("SELECT relname FROM pg_class WHERE relname = ANY(%s)", ["jobs", "results"])
+        self.ask(f"TRUNCATE {', '.join(name for (name,) in tables)}")
+        self.ask("CHECKPOINT")
+
+    def client(self) -> Client:
+        """A client, closed with the rig."""
+        return self._undo.enter_context(Client(settings=self.settings))
+
+    def the_worker(self) -> Process:
+        """The Shunter worker of this rig, started when first asked for."""
+        if self._worker is None:
+            self._worker = self.start_worker()
+        return self._worker
+
+    def start(self, name: str, command: Sequence[str], *, talks: bool = False, **environment: str) -> Process:
+        """Start a process that ends with the rig, or with us; one that `talks` has a stdin to write to."""
         log_file = self.directory / f"{name}.log"
         inherited = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         with log_file.open("ab") as log:
@@ -157,7 +178,7 @@ class Rig:
                 tethered(command, death_signal=signal.SIGKILL),
                 cwd=self.directory,
                 env={**inherited, **self.settings.environment(), **environment},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -208,8 +229,11 @@ class Rig:
 
 
 @contextmanager
-def rig(models: Mapping[str, str], toml: str = "") -> Iterator[Rig]:
-    """Start Redis (no persistence) and Postgres (fsync on) in a temporary directory, with these models."""
+def rig(models: Mapping[str, str | Path], toml: str = "") -> Iterator[Rig]:
+    """Start Redis (no persistence) and Postgres (fsync on) in a temporary directory, with these models.
+
+    A model is its source, or a directory to copy, such as one of MODELS.
+    """
     with ExitStack() as undo:
         directory = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="shunter-bench-")))
         say("starting Redis and Postgres")
@@ -237,26 +261,29 @@ def rig(models: Mapping[str, str], toml: str = "") -> Iterator[Rig]:
         yield Rig(settings, directory, client, sql, undo.enter_context(ExitStack()))
 
 
-def _write_model(models: Path, name: str, source: str, toml: str) -> None:
+def _write_model(models: Path, name: str, source: str | Path, toml: str) -> None:
+    if isinstance(source, Path):
+        shutil.copytree(source, models / name, ignore=shutil.ignore_patterns("__pycache__"))
+        return
     version = models / name / "1"
     version.mkdir(parents=True)
     (version / "model.py").write_text(source)
     (version / "model.toml").write_text(toml)
 
 
-def peer_venv() -> Path:
-    """A Python with celery-batches 0.11, which refuses the Celery we use; torch comes from our own."""
-    home = OUT / "venv-celery-batches"
-    python = home / "bin" / "python"
-    if not python.exists():
-        say("installing celery-batches 0.11 and celery 5.6 into an environment of their own")
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        wanted = ["celery-batches==0.11", "celery>=5.6,<5.7", "redis[hiredis]", "psycopg2-binary"]
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *wanted], check=True)
+def peer_venv(peer: str = "celery-batches") -> Path:
+    """The Python of a peer's own environment, made when first asked for; torch comes from our own."""
+    home, wanted = OUT / f"venv-{peer}", PEERS / f"{peer}.txt"
+    python, made_from = home / "bin" / "python", home / "made-from.txt"
+    if not made_from.exists() or made_from.read_text() != wanted.read_text():
+        say(f"installing {', '.join(wanted.read_text().split())} into an environment of their own")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", str(wanted)], check=True)
         # After its own packages: what it has of its own comes first.
         ours = next(path for path in sys.path if path.endswith("site-packages"))
         for packages in home.glob("lib/python*/site-packages"):
             (packages / "zz_ours.pth").write_text(ours + "\n")
+        made_from.write_text(wanted.read_text())
     return python
 
 

@@ -1,0 +1,1 @@
+"""Who is measured: one small file each, all with the interface of `benchmarks.contest.Contestant`."""

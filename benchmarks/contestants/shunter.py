@@ -1,0 +1,115 @@
+"""Shunter itself: items by `submit_many`, jobs by `submit`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from benchmarks.figures import Run
+from benchmarks.models import sample_rows
+from benchmarks.rig import Rig, wait_for
+from benchmarks.usage import used_by
+from shunter import Client
+
+BURST = 16_384
+"""Items given to one call of submit_many: it commits them together, and the worker runs them meanwhile."""
+
+ENDED = "SELECT finished_at IS NOT NULL FROM jobs WHERE id = %s::uuid"
+LEFT = "SELECT count(*) FROM jobs WHERE finished_at IS NULL"
+SUCCEEDED = "SELECT coalesce(sum(rows_succeeded), 0) FROM jobs"
+DRAIN_WITHIN_S = 300.0
+
+Submit = Callable[[Client, Sequence[Any]], UUID]
+"""Submits all rows, and returns the id of the job that was made last."""
+
+
+def wait_until_settled(bench: Rig, last: UUID, rows: int) -> None:
+    """Return once every row has succeeded, as Postgres says; the last job first, which is cheap to ask."""
+    wait_for(lambda: bench.value(ENDED, str(last)), "the last job has ended", within_s=DRAIN_WITHIN_S)
+    wait_for(lambda: not bench.value(LEFT), "every job has ended", within_s=DRAIN_WITHIN_S)
+    succeeded = int(bench.value(SUCCEEDED))
+    if succeeded != rows:
+        raise RuntimeError(f"{succeeded} of {rows} rows have succeeded")
+
+
+@dataclass
+class Shunter:
+    """One worker, one model; submits in the way that it is given."""
+
+    name: str
+    settings: str
+    model: str
+    submit: Submit
+    rows: Callable[[int], Sequence[Any]] | None = None
+    first: int = 4096
+    step: int = 256
+    _bench: Rig = field(init=False, repr=False)
+    _client: Client = field(init=False, repr=False)
+
+    def prepare(self, bench: Rig) -> None:
+        self._bench = bench
+        self._client = bench.client()
+        bench.the_worker()
+
+    def run(self, items: int) -> Run:
+        bench = self._bench
+        rows = self.rows(items) if self.rows else sample_rows(self.model, items)
+        with used_by(bench.the_worker().pid) as usage:
+            began = time.perf_counter()
+            last = self.submit(self._client, rows)
+            submitted_s = time.perf_counter() - began
+            wait_until_settled(bench, last, items)
+            seconds = time.perf_counter() - began
+        return Run(items, seconds, usage.cpu_s, usage.rss_bytes, {"submitted_s": submitted_s})
+
+
+def many(model: str, burst: int = BURST) -> Submit:
+    """By `submit_many`, in bursts."""
+
+    def submit(client: Client, rows: Sequence[Any]) -> UUID:
+        for start in range(0, len(rows), burst):
+            items = client.submit_many(model, rows[start : start + burst])
+        return items[-1].job_id
+
+    return submit
+
+
+def jobs_of(model: str, size: int) -> Submit:
+    """By `submit`, one job after the other, of so many rows each."""
+
+    def submit(client: Client, rows: Sequence[Any]) -> UUID:
+        for start in range(0, len(rows), size):
+            job = client.submit(model, rows[start : start + size])
+        return job.job_id
+
+    return submit
+
+
+def in_threads(model: str, threads: int) -> Submit:
+    """By `submit`, a job for each row, in threads that share their commits."""
+
+    def submit(client: Client, rows: Sequence[Any]) -> UUID:
+        def some(part: Sequence[Any]) -> UUID:
+            for row in part:
+                job = client.submit(model, [row])
+            return job.job_id
+
+        parts = [rows[start::threads] for start in range(min(threads, len(rows)))]
+        with ThreadPoolExecutor(threads) as pool:
+            return max(pool.map(some, parts))
+
+    return submit
+
+
+def as_lists(model: str) -> Callable[[int], Sequence[Any]]:
+    """The rows as plain lists of floats, what JSON carries; made before the clock runs."""
+
+    def rows(count: int) -> Sequence[Any]:
+        distinct = [row.tolist() for row in sample_rows(model, min(count, 1000))]
+        return [distinct[index % len(distinct)] for index in range(count)]
+
+    return rows

@@ -1,0 +1,117 @@
+"""Where the CPU goes: producer, hub and engine are sampled while items pass, with no model and with the MLP.
+
+py-spy (in the extra `bench`) writes the stacks of each process to benchmarks/out/, and this prints, for
+each process, its CPU µs per item and where they went.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.contest import Plan
+from benchmarks.contestants.shunter import Submit, many, wait_until_settled
+from benchmarks.models import sample_rows
+from benchmarks.progress import Progress
+from benchmarks.report import Report
+from benchmarks.rig import MODELS, OUT, Rig, rig
+
+SAMPLES_A_SECOND = 250
+ITEMS, QUICK_ITEMS = 400_000, 100_000
+LONGEST_S = 600
+SHOWN = 8
+
+
+def measure(plan: Plan, progress: Progress) -> Sequence[Report]:
+    """One table for each model: CPU µs per item and process, and where they went."""
+    progress.expect(2)
+    return [_profile(model, QUICK_ITEMS if plan.quick else ITEMS, progress) for model in ("noop", "mlp")]
+
+
+def _profile(model: str, items: int, progress: Progress) -> Report:
+    progress.step(model)
+    report = Report(f"profile-{model}", ["process", "CPU µs per item", "where, in µs"], kind="bench")
+    with rig({model: MODELS / model}) as bench:
+        worker, submit = bench.the_worker(), many(model)
+        rows = sample_rows(model, items)
+        _pass(bench, submit, rows[: items // 10])
+        hub = psutil.Process(worker.pid)
+        # The engine is the child that has used most; the others only track resources.
+        engine = max(hub.children(), key=lambda child: child.cpu_times().user)
+        watched = {"producer": psutil.Process(), "hub": hub, "engine": engine, **_servers()}
+        before = {name: _cpu_s(process) for name, process in watched.items()}
+        spies = [_spy(name, watched[name].pid, model) for name in ("producer", "hub", "engine")]
+        began = time.perf_counter()
+        _pass(bench, submit, rows)
+        seconds = time.perf_counter() - began
+        spent = {name: 1e6 * (_cpu_s(process) - before[name]) / items for name, process in watched.items()}
+        for spy in spies:
+            spy.send_signal(signal.SIGINT)
+            spy.wait()
+    for name, micros in spent.items():
+        stacks = OUT / f"profile-{model}-{name}.txt"
+        report.row(name, micros, _where(stacks, micros) if stacks.exists() else "")
+    report.notes.append(
+        f"{items:,} items in {seconds:.1f} s, while being sampled; each µs is told of the innermost "
+        "function of ours, by the samples that held the interpreter's lock."
+    )
+    return report
+
+
+def _pass(bench: Rig, submit: Submit, rows: Sequence[Any]) -> None:
+    bench.level()
+    wait_until_settled(bench, submit(bench.client(), rows), len(rows))
+
+
+def _servers() -> Mapping[str, psutil.Process]:
+    """The servers that the rig has started, by name."""
+    ours = psutil.Process().children()
+    return {
+        name: child
+        for child in ours
+        for name in ("postgres", "valkey-server", "redis-server")
+        if child.name() == name
+    }
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """CPU seconds of a process; of Postgres, those of its backends too, the ended ones included."""
+    family = [process, *process.children(recursive=True)] if process.name() == "postgres" else [process]
+    times = [member.cpu_times() for member in family]
+    ended = times[0].children_user + times[0].children_system if len(family) > 1 else 0.0
+    return ended + sum(time.user + time.system for time in times)
+
+
+def _spy(name: str, pid: int, model: str) -> subprocess.Popen[bytes]:
+    target = OUT / f"profile-{model}-{name}.txt"
+    target.unlink(missing_ok=True)
+    how = f"--format raw --rate {SAMPLES_A_SECOND} --gil --duration {LONGEST_S} -p {pid} -o".split()
+    spy = Path(sys.executable).with_name("py-spy")
+    return subprocess.Popen([str(spy), "record", *how, str(target)], stdout=subprocess.DEVNULL)
+
+
+def _where(stacks: Path, micros: float) -> str:
+    """The functions of ours that samples ended in or below, as shares of this process's µs per item."""
+    inside = Counter[str]()
+    for line in stacks.read_text().splitlines():
+        frames, _, count = line.rpartition(" ")
+        inside[_ours(frames)] += int(count)
+    total = inside.total()
+    return ", ".join(f"{name} {micros * n / total:.1f}" for name, n in inside.most_common(SHOWN))
+
+
+def _ours(frames: str) -> str:
+    """The innermost function of this project among these frames."""
+    own = [frame for frame in frames.split(";") if "(shunter/" in frame]
+    if not own:
+        return "other"
+    function, _, place = own[-1].partition(" (shunter/")
+    return f"{function} ({place.partition(':')[0]})"

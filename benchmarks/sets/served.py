@@ -1,0 +1,53 @@
+"""Served ÷ raw: rows a second through the whole fleet over the raw loop of the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from benchmarks.contest import Contestant, Plan, contest, rates_report
+from benchmarks.contestants.raw import RawLoop
+from benchmarks.contestants.shunter import BURST, Shunter, jobs_of, many
+from benchmarks.figures import Runs, ratios
+from benchmarks.plots import rates_plot
+from benchmarks.progress import Progress
+from benchmarks.report import Report, spread
+from benchmarks.rig import MODELS, rig
+
+RAW = "raw loop"
+ENCODER_S, ENCODER_QUICK_S = 24.0, 8.0
+"""An encoder takes 40 rows a second here: shorter runs would measure how they begin and end."""
+
+
+def contestants(model: str, *, first: int) -> list[Contestant]:
+    """The raw loop, and three shapes of jobs."""
+    one = "one worker, one engine, OMP_NUM_THREADS=1"
+    return [
+        RawLoop(RAW, model, most=256 if model == "encoder" else 1024, first=first),
+        Shunter("Shunter, jobs of 1000 rows", one, model, jobs_of(model, 1000), first=first, step=1000),
+        Shunter("Shunter, jobs of 32 rows", one, model, jobs_of(model, 32), first=first, step=32),
+        Shunter("Shunter, single items", one, model, many(model, BURST), first=first, step=1),
+    ]
+
+
+def measure(plan: Plan, progress: Progress) -> Sequence[Report]:
+    """One table for each model."""
+    long = replace(plan, seconds=ENCODER_QUICK_S if plan.quick else ENCODER_S)
+    long = replace(long, repeats=1) if plan.quick else long
+    return [_served("encoder", 128, long, progress), _served("mlp", 20_000, plan, progress)]
+
+
+def _served(model: str, first: int, plan: Plan, progress: Progress) -> Report:
+    entered = contestants(model, first=first)
+    with rig({model: MODELS / model}) as bench:
+        runs = contest(bench, entered, plan, progress)
+    report = rates_report(f"served-{model}", runs, RAW, entered)
+    report.notes += shares(runs)
+    rates_plot(f"served-{model}", f"{model}: the raw loop, and the fleet", runs)
+    return report
+
+
+def shares(runs: Runs) -> list[str]:
+    """Each contestant over the raw loop."""
+    others = [(name, of) for name, of in runs.items() if name != RAW]
+    return [f"{name} ÷ {RAW}: {spread(ratios(of, runs[RAW]))}." for name, of in others]
