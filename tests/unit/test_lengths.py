@@ -72,6 +72,13 @@ def test_the_oldest_row_is_in_the_next_batch_however_odd_its_length() -> None:
     assert 500 in [row.tokens for row in take(batcher, 1.0).rows]
 
 
+def test_the_oldest_row_is_not_left_out_of_longer_ones_that_it_leads() -> None:
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8))
+    add(batcher, [5], ticket(1), now=0.0)
+    add(batcher, [100] * 7, ticket(2), now=1.0)
+    assert 5 in [row.tokens for row in take(batcher, 1.0).rows]
+
+
 def test_rows_too_unlike_go_in_batches_of_their_own() -> None:
     batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8))
     add(batcher, [500, 5, 5, 490, 5], ticket())
