@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,6 +100,16 @@ def read_config(directory: Path) -> ModelConfig:
             f"{directory}: [run] warmup needs rows: declare [signature.inputs], or remove it"
         )
     return config
+
+
+def version_directories(models_directory: Path) -> list[Path]:
+    """Every `<name>/<version>/` below a directory, unread; raises ModelConfigError if it cannot be listed."""
+    found: list[Path] = []
+    for directory in _folders(models_directory):
+        # One with a wrong name, or empty, is for `scan` to tell of.
+        with suppress(ModelConfigError):
+            found += _version_directories(directory)
+    return found
 
 
 def _folders(directory: Path) -> list[Path]:

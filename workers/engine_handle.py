@@ -105,6 +105,11 @@ class EngineHandle:
         except OSError:
             log.debug("engine %s has gone before it could be told %s", self.name, type(message).__name__)
 
+    def stop(self) -> None:
+        """Have it finish what it has begun, and end."""
+        self.stopping = True
+        self.send(messages.Stop())
+
     def kill(self, verdict: str) -> None:
         """End it at once; EngineGone follows."""
         self.verdict = self.verdict or verdict
