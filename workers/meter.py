@@ -81,7 +81,7 @@ class Meter:
             at, pids = time.monotonic(), self._pids
             try:
                 sizes = self._read(pids) if pids else {}
-            except (OSError, subprocess.SubprocessError, ValueError) as error:
+            except (OSError, psutil.Error, subprocess.SubprocessError, ValueError) as error:
                 if not silent:
                     log.warning("the memory of engines cannot be measured, and is estimated: %s", error)
                 silent = True

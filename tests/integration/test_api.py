@@ -299,7 +299,13 @@ class TestFleet:
     def test_workers_are_listed_with_what_they_serve(self, api: httpx.Client, worker: FakeWorker) -> None:
         (document,) = api.get("/v1/workers").json()["workers"]
         assert (document["id"], document["live"]) == (str(worker.incarnation), True)
-        assert {"model": "echo", "version": 1, "state": "ready", "error": None} in document["serves"]
+        assert (document["pool"], document["memory_bytes"], document["memory_budget_bytes"]) == (
+            "default",
+            None,
+            None,
+        )
+        ready = {"model": "echo", "version": 1, "state": "ready", "error": None}
+        assert {**ready, "loads": 0, "memory_bytes": None} in document["serves"]
 
     def test_health_and_readiness(self, api: httpx.Client) -> None:
         assert api.get("/healthz").json() == {"status": "ok"}

@@ -94,7 +94,7 @@ class Room:
 
     def engines(self) -> list[psutil.Process]:
         children = psutil.Process().children()
-        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+        return [child for child in children if "shunter.workers.engine" in _command(child)]
 
     def close(self) -> None:
         self.room.stop()
@@ -109,6 +109,14 @@ class Room:
         self.holdings.remove(held.job.id)
 
 
+def _command(process: psutil.Process) -> list[str]:
+    """Its command line; empty once it has ended."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
 @pytest.fixture
 def rooms() -> Iterator[list[Room]]:
     opened: list[Room] = []
@@ -121,7 +129,7 @@ def test_many_models_take_turns_in_memory_for_few(tmp_path: Path, rooms: list[Ro
     names = [f"m{number}" for number in range(5)]
     for name in names:
         write_model(tmp_path, HEAVY, name=name)
-    rooms.append(room := Room(tmp_path, budget=5 * BALLAST // 2))
+    rooms.append(room := Room(tmp_path, budget=3 * BALLAST))
     jobs = [job_of([1, 2], model=name) for name in names for _ in range(2)]
     for job in jobs:
         room.take(job)
