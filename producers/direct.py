@@ -118,14 +118,16 @@ class DirectBackend:
     def _status(self, job: Job) -> JobStatus:
         if job.state is JobState.QUEUED:
             return job_status(job, self._explain(job))
+        if job.state is JobState.RUNNING:
+            return self._without_place([job])[0]
         status = job_status(job)
         if status.done:
             self._statuses.put(job.id, status)
         return status
 
     def _without_place(self, jobs: Sequence[Job]) -> Sequence[JobStatus]:
-        queued = any(job.state is JobState.QUEUED for job in jobs)
-        workers = self.workers.present() if queued else ()
+        unfinished = any(not job.state.terminal for job in jobs)
+        workers = self.workers.present() if unfinished else ()
         return [job_status(job, self._waiting(job, workers, None)) for job in jobs]
 
     def _explain(self, job: Job) -> Waiting | None:

@@ -133,22 +133,34 @@ class ModelsDocument(BaseModel):
 
 
 class ServingDocument(BaseModel):
-    """A model version that a worker serves."""
+    """A model version that a worker serves.
+
+    `state` is idle, waiting_for_memory, loading, ready, unloading or failed; `loads` how often its engine
+    was started, `memory_bytes` the most that was seen to take.
+    """
 
     model: str
     version: int
     state: str
     error: str | None
+    loads: int
+    memory_bytes: int | None
 
 
 class WorkerDocument(BaseModel):
-    """A worker that has not ended; `live` says whether it still beats."""
+    """A worker that has not ended; `live` says whether it still beats.
+
+    `memory_bytes` is what its engines take, of `memory_budget_bytes` if there is a limit.
+    """
 
     id: str
     name: str
     host: str
     pid: int
+    pool: str
     device: str
+    memory_bytes: int | None
+    memory_budget_bytes: int | None
     state: str
     live: bool
     silent_s: float

@@ -29,7 +29,7 @@ class JobStatus:
         id: the job's id, or the item's (`{job}.{index}`).
         state: queued, running, succeeded, failed, cancelled or expired; compares equal to the plain word.
             A job of which only some rows failed has succeeded: see `rows.failed`.
-        waiting: while it is queued, what it waits for.
+        waiting: while it is queued, or its worker has no room for its model, what it waits for.
         error: once it failed, `{"code": ..., "message": ...}`.
     """
 

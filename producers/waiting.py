@@ -1,4 +1,4 @@
-"""Why a queued job has not begun, in words: decided here, from what others have read."""
+"""Why a job has not begun, in words: decided here, from what others have read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shunter.storage.job import Job, JobState
+from shunter.storage.serving import ServingState
 
 if TYPE_CHECKING:
     from shunter.storage.worker_registry import Worker  # it loads SQLAlchemy, and `import shunter` must not
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a queued job waits for: a stable code for programs, a message for people."""
+    """What a job waits for: a stable code for programs, a message for people."""
 
     code: str
     message: str
@@ -28,10 +29,12 @@ class Waiting:
 def explain_waiting(
     job: Job, *, workers: Sequence[Worker], rows_ahead: int | None, now: datetime, dispatching: bool = True
 ) -> Waiting | None:
-    """What a job waits for; None unless it is queued.
+    """What a job waits for; None unless it is queued, or its worker has no room for its model yet.
 
     `rows_ahead` is None where nobody counted; `dispatching` is False while Redis is known to be silent.
     """
+    if job.state is JobState.RUNNING:
+        return _without_room(job, [worker for worker in workers if worker.incarnation == job.worker])
     if job.state is not JobState.QUEUED:
         return None
     if job.not_before is not None and job.not_before > now:
@@ -40,7 +43,7 @@ def explain_waiting(
         return Waiting(
             "dispatch_pending", "Redis does not answer: the job is stored, and is dispatched when it does"
         )
-    return _unserved(job, workers) or _in_line(rows_ahead)
+    return _unserved(job, workers) or _without_room(job, workers) or _in_line(rows_ahead)
 
 
 def _backing_off(job: Job, until: datetime) -> Waiting:
@@ -61,12 +64,26 @@ def _unserved(job: Job, workers: Sequence[Worker]) -> Waiting | None:
             f"no live worker serves {version}: start one with `shunter worker --models {job.model}`, "
             "or submit to a version that is served (`shunter workers` lists them)",
         )
-    if any(serving.state != "failed" for serving in serves):
+    if any(serving.state != ServingState.FAILED for serving in serves):
         return None
     error = next((serving.error for serving in serves if serving.error), "it gave no reason")
     return Waiting(
         "model_load_failed",
         f"{version} could not be loaded: {error}; mend the model and publish a new version",
+    )
+
+
+def _without_room(job: Job, workers: Sequence[Worker]) -> Waiting | None:
+    """Set when the job's version has no engine on these workers because other models fill their memory."""
+    said = [(w.name, w.serving(job.model, job.version)) for w in workers if w.live]
+    serves = [(name, serving) for name, serving in said if serving and serving.state != ServingState.FAILED]
+    full = [name for name, serving in serves if serving.state == ServingState.WAITING_FOR_MEMORY]
+    if not serves or len(full) < len(serves):
+        return None
+    return Waiting(
+        "waiting_for_memory",
+        f"other models fill the memory of {', '.join(full)}: {job.model} version {job.version} is loaded "
+        "when its turn comes",
     )
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -43,7 +43,8 @@ ANSWER_WITHIN_S = 5.0
 class FleetOptions:
     """What a local fleet is made of; services whose URLs `external` holds are used, not started.
 
-    Port 0 is any free one; `flower_port` None is any free one too, 5555 if possible.
+    Port 0 is any free one; `flower_port` None is any free one too, 5555 if possible. `device` is cpu, or
+    cuda for all GPUs; `workers` None is one per device.
     """
 
     data: Path = DEFAULT_DATA
@@ -51,7 +52,8 @@ class FleetOptions:
     port: int = DEFAULT_PORT
     flower: bool = True
     flower_port: int | None = None
-    workers: int = 1
+    workers: int | None = None
+    device: str = "cpu"
     external: Settings = field(default_factory=Settings)
 
 
@@ -72,6 +74,7 @@ class LocalFleet:
         self._say = say
         self._undo = ExitStack()
         self._workers_started = False
+        self._workers = worker_devices(find_devices(options.device), options.workers)
         self._told: set[str] = set()
 
     @property
@@ -169,15 +172,11 @@ class LocalFleet:
         if not self._has_models():
             return
         self._workers_started = True
-        for name in self._worker_names:
-            self._add(name, "worker", "--name", name, stop_within_s=WORKER_STOP_S)
+        for name, device in self._workers.items():
+            self._add(name, "worker", "--name", name, "--device", device, stop_within_s=WORKER_STOP_S)
 
     def _stop_workers(self) -> None:
-        self._supervisor.stop(self._worker_names)
-
-    @property
-    def _worker_names(self) -> list[str]:
-        return [f"worker-{number}" for number in range(1, self.options.workers + 1)]
+        self._supervisor.stop(self._workers)
 
     def _has_models(self) -> bool:
         from shunter.storage.model_registry import scan
@@ -267,3 +266,21 @@ class LocalFleet:
                 ready=ready,
             )
         )
+
+
+def find_devices(kind: str) -> list[str]:
+    """The devices of a kind on this machine; SettingsError if there is none."""
+    if kind == "cpu":
+        return ["cpu"]
+    from shunter.workers.meter import gpus
+
+    found = gpus()
+    if not found:
+        raise SettingsError("nvidia-smi finds no GPU here: leave --device cuda away", field="--device")
+    return found
+
+
+def worker_devices(devices: Sequence[str], workers: int | None) -> dict[str, str]:
+    """The names of so many workers, one per device if None, and the device of each: all in turn."""
+    count = len(devices) if workers is None else workers
+    return {f"worker-{number + 1}": devices[number % len(devices)] for number in range(count)}

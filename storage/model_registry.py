@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,6 +107,16 @@ def _check_warmup(config: ModelConfig, directory: Path) -> None:
     if config.run.compile and not config.run.warmup:
         # Otherwise jobs would be the first to meet a model that cannot be compiled.
         raise ModelConfigError(f"{directory}: [run] compile needs warmup = true beside it")
+
+
+def version_directories(models_directory: Path) -> list[Path]:
+    """Every `<name>/<version>/` below a directory, unread; raises ModelConfigError if it cannot be listed."""
+    found: list[Path] = []
+    for directory in _folders(models_directory):
+        # One with a wrong name, or empty, is for `scan` to tell of.
+        with suppress(ModelConfigError):
+            found += _version_directories(directory)
+    return found
 
 
 def _folders(directory: Path) -> list[Path]:

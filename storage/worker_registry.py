@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from psycopg2.extras import Json
 from shunter.storage.batch_report import split_key, sum_up
 from shunter.storage.database import Database, fetch_all
 from shunter.storage.errors import shorten
+from shunter.storage.serving import ServingState
 
 LEASE_S = 10.0
 """A worker whose heartbeat has not moved for so long is dead; it beats several times within it."""
@@ -23,19 +24,30 @@ FORGET_AFTER_S = 24 * 3600
 """Ended workers are kept so long, so that people can see what became of them."""
 
 
+DEFAULT_POOL = "default"
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """One model version that a worker serves; `state` is idle, loading, ready or failed."""
+    """One model version that a worker serves.
+
+    `loads` is how often its engine was started, `memory_bytes` the most it was seen to take once loaded.
+    """
 
     model: str
     version: int
-    state: str = "idle"
+    state: str = ServingState.IDLE
     error: str | None = None
+    loads: int = 0
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewWorker:
-    """A hub that presents itself: an incarnation is one life of one process."""
+    """A hub that presents itself: an incarnation is one life of one process.
+
+    `memory_budget_bytes` is what its engines may take together, None without a limit.
+    """
 
     incarnation: UUID
     name: str
@@ -43,11 +55,16 @@ class NewWorker:
     pid: int
     device: str
     serves: tuple[Serving, ...]
+    pool: str = DEFAULT_POOL
+    memory_budget_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """A worker as the database knows it; `silent_s` seconds have passed since its last beat."""
+    """A worker as the database knows it; `silent_s` seconds have passed since its last beat.
+
+    `memory_bytes` is what its engines take together.
+    """
 
     incarnation: UUID
     name: str
@@ -59,6 +76,9 @@ class Worker:
     silent_s: float
     serves: tuple[Serving, ...]
     stats: dict[str, Any] = field(default_factory=dict)
+    pool: str = DEFAULT_POOL
+    memory_bytes: int | None = None
+    memory_budget_bytes: int | None = None
 
     @property
     def live(self) -> bool:
@@ -82,12 +102,14 @@ def batches_by_version(
 
 
 REGISTER = """
-INSERT INTO workers (incarnation, name, host, pid, device, serves)
-VALUES (%(incarnation)s, %(name)s, %(host)s, %(pid)s, %(device)s, %(serves)s)
+INSERT INTO workers (incarnation, name, host, pid, pool, device, memory_budget_bytes, serves)
+VALUES (%(incarnation)s, %(name)s, %(host)s, %(pid)s, %(pool)s, %(device)s,
+    %(memory_budget_bytes)s, %(serves)s)
 """
 
 BEAT = """
-UPDATE workers SET beat = beat + 1, beat_at = now(), state = %(state)s, serves = %(serves)s, stats = %(stats)s
+UPDATE workers SET beat = beat + 1, beat_at = now(), state = %(state)s, serves = %(serves)s,
+    stats = %(stats)s, memory_bytes = %(memory_bytes)s
 WHERE incarnation = %(incarnation)s AND ended_at IS NULL RETURNING beat
 """
 
@@ -99,7 +121,8 @@ WHERE incarnation = ANY(%(incarnations)s::uuid[]) AND ended_at IS NULL RETURNING
 BEATS = "SELECT incarnation, beat FROM workers WHERE ended_at IS NULL"
 
 PRESENT = """
-SELECT incarnation, name, host, pid, device, state, started_at, serves, stats,
+SELECT incarnation, name, host, pid, pool, device, state, started_at, serves, stats, memory_bytes,
+    memory_budget_bytes,
     extract(epoch FROM now() - beat_at)::float8 AS silent_s
 FROM workers WHERE ended_at IS NULL ORDER BY name, started_at
 """
@@ -119,10 +142,17 @@ class WorkerRegistry:
             cursor.execute(REGISTER, {**asdict(worker), "serves": _serves(worker.serves)})
 
     def beat(
-        self, incarnation: UUID, *, state: str, serves: Sequence[Serving], stats: dict[str, Any]
+        self,
+        incarnation: UUID,
+        *,
+        state: str,
+        serves: Sequence[Serving],
+        stats: dict[str, Any],
+        memory_bytes: int | None = None,
     ) -> bool:
         """Say that a worker lives; False when it has been given up and must begin anew."""
-        names = {"incarnation": incarnation, "state": state, "serves": _serves(serves), "stats": Json(stats)}
+        said = {"state": state, "serves": _serves(serves), "stats": Json(stats), "memory_bytes": memory_bytes}
+        names = {"incarnation": incarnation, **said}
         with self._database.transaction() as cursor:
             cursor.execute(BEAT, names)
             return cursor.fetchone() is not None
@@ -158,4 +188,7 @@ def _serves(serves: Sequence[Serving]) -> Json:
 
 
 def _worker(row: dict[str, Any]) -> Worker:
-    return Worker(**{**row, "serves": tuple(Serving(**serving) for serving in row["serves"])})
+    # A newer worker may say more than this reader knows.
+    known = {field.name for field in fields(Serving)}
+    said = [{name: value for name, value in serving.items() if name in known} for serving in row["serves"]]
+    return Worker(**{**row, "serves": tuple(Serving(**serving) for serving in said)})

@@ -58,6 +58,14 @@ class CeleryWire:
             return self._queues
         return inference_queues(consumer)
 
+    def serve(self, queue: str) -> None:
+        """Begin to consume a queue."""
+        self._run(lambda: self._consumer.add_task_queue(queue))
+
+    def leave(self, queue: str) -> None:
+        """Consume a queue no longer."""
+        self._run(lambda: self._consumer.cancel_task_queue(queue))
+
     def pump(self) -> None:
         """Do what is waiting; only on the loop's thread, or after the loop has ended."""
         while self._actions and self._consumer is not None:

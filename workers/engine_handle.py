@@ -126,6 +126,11 @@ class EngineHandle:
         except OSError:
             log.debug("engine %s has gone before it could be told %d messages", self.name, len(unsaid))
 
+    def stop(self) -> None:
+        """Have it finish what it has begun, and end."""
+        self.stopping = True
+        self.send(messages.Stop())
+
     def kill(self, verdict: str) -> None:
         """End it at once; EngineGone follows."""
         log.error("engine %s is killed: %s", self.name, verdict)

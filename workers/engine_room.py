@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from shunter.storage.batch_report import join_key
@@ -16,7 +17,9 @@ from shunter.storage.worker_registry import Serving
 from shunter.workers import messages, retry, verdicts
 from shunter.workers.engine_handle import EngineGone, EngineHandle, EngineMail
 from shunter.workers.holdings import Held, Holdings, ModelKey, credit_rows
+from shunter.workers.places import Places
 from shunter.workers.spans import Span
+from shunter.workers.standing import standing
 from shunter.workers.stats import BatchStats
 from shunter.workers.suspicion import Suspicion, patience_s
 
@@ -42,6 +45,7 @@ class EngineRoom:
         settle: Callable[[Held, Outcome], None],
         accuse: Callable[[Sequence[Claim]], None],
         remember: Callable[[ModelKey, Ceiling], None],
+        places: Places,
     ) -> None:
         self._models = models
         self._holdings = holdings
@@ -54,9 +58,11 @@ class EngineRoom:
         self.ceilings: dict[ModelKey, tuple[Ceiling, ...]] = {}
         self._engines: dict[ModelKey, EngineHandle] = {}
         self._failures: dict[ModelKey, str] = {}
-        self._stats: dict[ModelKey, BatchStats] = {key: BatchStats(time.monotonic()) for key in models}
-        self._suspicions: dict[ModelKey, Suspicion] = {key: Suspicion() for key in models}
-        self._slowest_s: dict[ModelKey, float] = dict.fromkeys(models, 0.0)
+        self._stats: dict[ModelKey, BatchStats] = defaultdict(lambda: BatchStats(time.monotonic()))
+        self._suspicions: dict[ModelKey, Suspicion] = defaultdict(Suspicion)
+        self._slowest_s: dict[ModelKey, float] = defaultdict(float)
+        self._places = places
+        self._ending = False
 
     @property
     def empty(self) -> bool:
@@ -64,13 +70,21 @@ class EngineRoom:
         return not self._engines
 
     def held(self, key: ModelKey) -> tuple[int, Mapping[Priority, int]]:
-        """How many rows of a model version the worker may hold, and how many it holds of each class."""
-        credit = credit_rows(self._models[key].config.batching, self._stats[key].rows_per_s)
+        """How many rows of a model version the worker may hold, and how many it holds of each class.
+
+        Without an engine that is one batch, so that other workers of the pool may take the rest.
+        """
+        limits, engine = self._models[key].config.batching, self._engines.get(key)
+        runs = engine is not None and not engine.stopping
+        credit = credit_rows(limits, self._stats[key].rows_per_s) if runs else limits.max_rows
         return credit, self._holdings.rows(key)
 
     def serving(self) -> tuple[Serving, ...]:
         """What the worker serves, and how each model version is."""
-        return tuple(self._serving(key) for key in self._models)
+        return tuple(
+            standing(key, self._engines.get(key), self._places, failure=self._failures.get(key))
+            for key in self._models
+        )
 
     def stats(self) -> dict[str, object]:
         """The batches of each model version."""
@@ -78,21 +92,37 @@ class EngineRoom:
         return {join_key(*key): stats.document(now) for key, stats in self._stats.items()}
 
     def hand_over(self, held: Held) -> None:
-        """Give a claimed job to its engine, which is started if there is none."""
-        suspicion, claim = self._suspicions[held.key], held.claim
-        deaths = held.job.deaths + suspicion.charges(claim)
+        """Give a claimed job to its engine; without one it waits until `arrange` starts it."""
+        deaths = held.job.deaths + self._suspicions[held.key].charges(held.claim)
+        engine = self._engines.get(held.key)
         if deaths >= retry.MAX_DEATHS:
             self._end(held, verdicts.of_deaths(held.job, deaths))
+        elif held.key not in self._models:
+            self._end(held, returned(held.claim))
+        elif engine is None or engine.stopping:
+            self._wait_for_a_place(held)
+        else:
+            self._run(engine, held)
+
+    def arrange(self, now: float) -> None:
+        """Start the engines whose turn it is, and stop those that make room for them."""
+        if self._ending:
             return
-        key = held.key
-        if key not in self._engines:
-            model = self._models[key]
-            log.info("starting an engine for %s v%d on %s", *key, self._device)
-            self._engines[key] = EngineHandle(
-                model, self._device, self._object_store, self.ceilings.get(key, ()), self._mailbox
-            )
-        guilty = tuple(RowFailure(i, f.code, f.message) for i, f in suspicion.guilty(claim).items())
-        self._engines[key].send(messages.Run(held.job, guilty, suspicion.withheld(claim)))
+        choice = self._places.choose(now, lambda key: any(self._holdings.rows(key).values()))
+        for key in choice.unload:
+            self._unload(key)
+        for key in choice.load:
+            self._start(key, now)
+        for key, refusal in self._places.outgrown().items():
+            self._engines[key].kill(refusal)
+
+    def withdraw(self, key: ModelKey) -> None:
+        """A model version is served no longer: what has begun is finished, the rest goes back."""
+        self._places.forget(key)
+        if key in self._engines:
+            self._unload(key)
+        else:
+            self._return(key)
 
     def flush(self) -> None:
         """Tell the engines what there is to tell them."""
@@ -114,6 +144,7 @@ class EngineRoom:
                 engine.loaded = True
                 log.info("%s is loaded in %.2f s", engine.name, load_s)
                 self._failures.pop(engine.key, None)
+                self._places.loaded(engine.key, load_s, time.monotonic())
             case messages.LoadFailed(reason):
                 engine.verdict = engine.verdict or reason
             case messages.BatchDone():
@@ -138,14 +169,20 @@ class EngineRoom:
         engine = mail.engine
         if self._engines.get(engine.key) is engine:
             del self._engines[engine.key]
+            self._places.gone(engine.key)
         unfinished = self._holdings.unfinished(engine.key)
-        if engine.loaded and not engine.stopping:
+        # One that dies while it makes room has a culprit like any other.
+        stopped = self._ending or (engine.stopping and mail.returncode == 0)
+        refusal = self._places.refusal(engine.key)
+        if engine.loaded and not (stopped or refusal):
             self._died(engine, unfinished, mail.returncode)
             return
         self._suspicions[engine.key].engine_ended()
-        if engine.stopping:
+        if stopped:
+            self._return(engine.key)
+        elif refusal:
             for held in unfinished:
-                self._end(held, returned(held.claim))
+                self._refuse(held, engine.model, "model_too_large", refusal)
         else:
             self._load_failed(engine, unfinished, mail.returncode)
 
@@ -155,31 +192,66 @@ class EngineRoom:
             engine.kill_overdue(now)
 
     def stop(self) -> None:
-        """Have every engine finish what it has begun, and end."""
+        """Have every engine finish what it has begun, and end; jobs without an engine go back."""
+        self._ending = True
+        for key in self._models:
+            if key not in self._engines:
+                self._return(key)
         for engine in self._engines.values():
-            engine.stopping = True
-            engine.send(messages.Stop())
+            engine.stop()
 
     def kill(self, verdict: str) -> None:
         """End every engine at once."""
         for engine in self._engines.values():
             engine.kill(verdict)
 
-    def _serving(self, key: ModelKey) -> Serving:
-        engine = self._engines.get(key)
-        if engine is not None and engine.loaded:
-            return Serving(*key, state="ready")
-        error = self._failures.get(key)
-        return Serving(*key, state="failed" if error else "loading" if engine else "idle", error=error)
+    def _wait_for_a_place(self, held: Held) -> None:
+        self._places.want(held.key, self._models[held.key].directory, time.monotonic())
+        refusal = self._places.refusal(held.key)
+        if refusal is not None:
+            self._refuse(held, self._models[held.key], "model_too_large", refusal)
+
+    def _start(self, key: ModelKey, now: float) -> None:
+        waiting = self._holdings.unfinished(key)
+        if not waiting:
+            self._places.withdraw(key)
+            return
+        log.info("starting an engine for %s v%d on %s", *key, self._device)
+        engine = EngineHandle(
+            self._models[key], self._device, self._object_store, self.ceilings.get(key, ()), self._mailbox
+        )
+        self._engines[key] = engine
+        self._places.started(key, engine.pid, now)
+        # Jobs without suspects first: they have been kept waiting for nothing they did.
+        suspicion = self._suspicions[key]
+        for held in sorted(waiting, key=lambda held: bool(suspicion.withheld(held.claim))):
+            self._run(engine, held)
+        self._probe(engine)
+
+    def _run(self, engine: EngineHandle, held: Held) -> None:
+        suspicion, claim = self._suspicions[held.key], held.claim
+        guilty = tuple(RowFailure(i, f.code, f.message) for i, f in suspicion.guilty(claim).items())
+        engine.send(messages.Run(held.job, guilty, suspicion.withheld(claim)))
+
+    def _unload(self, key: ModelKey) -> None:
+        log.info("unloading %s v%d", *key)
+        self._places.leaving(key)
+        self._engines[key].stop()
+
+    def _return(self, key: ModelKey) -> None:
+        for held in self._holdings.unfinished(key):
+            self._end(held, returned(held.claim))
 
     def _finished(self, engine: EngineHandle, outcome: Outcome) -> None:
         held = self._holdings.get(Claim(outcome.id, outcome.epoch))
-        if held is None or held.finished:
-            return
+        if held is not None and not held.finished:
+            self._end_run(held, engine.model, outcome)
+
+    def _end_run(self, held: Held, model: ModelVersion, outcome: Outcome) -> None:
         limited = retry.limit(
             outcome,
             attempts=held.job.attempts,
-            max_attempts=engine.model.config.run.max_attempts,
+            max_attempts=model.config.run.max_attempts,
             rows=held.job.rows,
             chance=random.random(),
         )
@@ -208,15 +280,18 @@ class EngineRoom:
         log.error("%s cannot be loaded: %s", engine.name, reason)
         self._failures[engine.key] = reason
         for held in unfinished:
-            # Another worker may be able to load it: the job is tried again, a few times.
-            outcome = Outcome(
-                id=held.job.id,
-                epoch=held.job.epoch,
-                move=Move.RETRY,
-                state=JobState.QUEUED,
-                error={"code": "model_load_failed", "message": reason},
-            )
-            self._finished(engine, outcome)
+            self._refuse(held, engine.model, "model_load_failed", reason)
+
+    def _refuse(self, held: Held, model: ModelVersion, code: str, reason: str) -> None:
+        """Another worker may be able to load its model: the job is tried again, a few times."""
+        outcome = Outcome(
+            id=held.job.id,
+            epoch=held.job.epoch,
+            move=Move.RETRY,
+            state=JobState.QUEUED,
+            error={"code": code, "message": reason},
+        )
+        self._end_run(held, model, outcome)
 
     def _died(self, engine: EngineHandle, unfinished: Sequence[Held], returncode: int) -> None:
         suspicion, announced = self._suspicions[engine.key], engine.announced
@@ -229,13 +304,9 @@ class EngineRoom:
         for claim, index in death.guilty:
             log.error("row %d of job %s is guilty, and runs no more", index, claim.id)
             self._condemn(claim)
-        # Jobs without suspects first: they have been kept waiting for nothing they did.
-        for held in sorted(unfinished, key=lambda held: bool(suspicion.withheld(held.claim))):
+        for held in unfinished:
             if not held.finished:
                 self.hand_over(held)
-        successor = self._engines.get(engine.key)
-        if successor is not None:
-            self._probe(successor)
 
     def _charge(self, claims: Sequence[Claim]) -> None:
         """Tell Postgres, once under each claim: so no job passes from one dying hub to another for ever."""

@@ -30,6 +30,7 @@ class Pulse:
     state: str = "ready"
     serves: tuple[Serving, ...] = ()
     stats: dict[str, Any] = field(default_factory=dict)
+    memory_bytes: int | None = None
 
 
 class Heart:
@@ -57,7 +58,11 @@ class Heart:
                 continue
             try:
                 alive = self._registry.beat(
-                    pulse.incarnation, state=pulse.state, serves=pulse.serves, stats=pulse.stats
+                    pulse.incarnation,
+                    state=pulse.state,
+                    serves=pulse.serves,
+                    stats=pulse.stats,
+                    memory_bytes=pulse.memory_bytes,
                 )
             except DatabaseUnavailable as error:
                 if not silent:

@@ -41,6 +41,8 @@ from shunter.workers.heart import GivenUp, Heart, Pulse
 from shunter.workers.holdings import Held, Holdings, ModelKey, compare
 from shunter.workers.intake import Intake, queues_of, read
 from shunter.workers.lists import Bunch, Lists
+from shunter.workers.model_watch import ModelsChanged
+from shunter.workers.places import Places
 from shunter.workers.settler import Settled, Settlement, Settler
 from shunter.workers.spans import claims_of
 from shunter.workers.wire import Wire
@@ -68,6 +70,7 @@ class Identity:
     host: str
     pid: int
     device: str
+    pool: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +95,18 @@ class Hub:
     """A worker's decisions; `start` once, `drain`, then `stop` at the end."""
 
     def __init__(
-        self, *, identity: Identity, models: Sequence[ModelVersion], services: Services, wire: Wire
+        self,
+        *,
+        identity: Identity,
+        models: Sequence[ModelVersion],
+        services: Services,
+        wire: Wire,
+        places: Places,
     ) -> None:
         self._identity = identity
         self._services = services
         self._wire = wire
+        self._places = places
         self._models: dict[ModelKey, ModelVersion] = {(m.name, m.version): m for m in models}
         self._mailbox: SimpleQueue[Any] = SimpleQueue()
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -109,6 +119,7 @@ class Hub:
             EngineGone: self._on_engine_gone,
             Settled: self._on_settled,
             GivenUp: self._on_given_up,
+            ModelsChanged: self._on_models_changed,
             Drain: self._on_drain,
         }
         self._log = EnvelopeLog(wire.listens)
@@ -123,6 +134,7 @@ class Hub:
             settle=self._settle,
             accuse=lambda claims: self._claimer.count_deaths(claims, self._incarnation),
             remember=self._remember,
+            places=places,
         )
         self._intake = Intake(self._models, self._engines.held)
         self._incarnation = uuid4()
@@ -165,6 +177,10 @@ class Hub:
         self._thread = threading.Thread(target=self._loop, name="hub", daemon=True)
         self._thread.start()
 
+    def models_changed(self, mail: ModelsChanged) -> None:
+        """Serve what is new, and no longer what is gone; from any thread."""
+        self._mailbox.put(mail)
+
     def drain(self) -> None:
         """Begin to end; `drained` is set when nothing is held any more."""
         self._mailbox.put(Drain())
@@ -189,8 +205,8 @@ class Hub:
                 self._handle(self._mailbox.get(timeout=TICK_S))
                 for _ in range(MAILS_A_TICK):
                     self._handle(self._mailbox.get_nowait())
-            self._flush()
             self._tick(time.monotonic())
+            self._flush()
 
     def _flush(self) -> None:
         """Pass on what all those mails came to: what goes together costs each thread one awakening."""
@@ -207,6 +223,7 @@ class Hub:
             self._begin_anew(now)
         self._fetcher.grant(self._intake.rooms() if self._takes else {})
         self._engines.kill_overdue(now)
+        self._engines.arrange(now)
         if now >= self._reconcile_at and self._postgres_answers and self._held_before is None:
             self._reconcile_at = now + RECONCILE_INTERVAL_S
             self._held_before = self._holdings.claims()
@@ -338,6 +355,8 @@ class Hub:
                 host=identity.host,
                 pid=identity.pid,
                 device=identity.device,
+                pool=identity.pool,
+                memory_budget_bytes=self._places.budget,
                 serves=self._engines.serving(),
             )
         )
@@ -345,7 +364,30 @@ class Hub:
 
     def _pulse(self) -> Pulse:
         state = "ready" if self._drain_deadline is None else "draining"
-        return Pulse(self._incarnation, state, self._engines.serving(), self._engines.stats())
+        return Pulse(
+            self._incarnation,
+            state,
+            self._engines.serving(),
+            self._engines.stats(),
+            memory_bytes=self._places.used,
+        )
+
+    def _on_models_changed(self, mail: ModelsChanged) -> None:
+        if self._drain_deadline is not None:
+            return
+        before = set(self.queues)
+        for key in mail.removed:
+            if self._models.pop(key, None) is not None:
+                log.warning("%s version %d was removed from the models: it is served no longer", *key)
+                self._engines.withdraw(key)
+        for model in mail.added:
+            log.info("%s version %d was published: it is served from now on", model.name, model.version)
+            self._models[model.name, model.version] = model
+        after = set(self.queues)
+        for queue in after - before:
+            self._wire.serve(queue)
+        for queue in before - after:
+            self._wire.leave(queue)
 
     def _on_drain(self, mail: Drain) -> None:
         if self._drain_deadline is None:

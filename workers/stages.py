@@ -25,7 +25,7 @@ from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import Outcome
 from shunter.storage.payload import decode_rows
 from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, refused, retried
-from shunter.workers.batch import Batch, Row
+from shunter.workers.batch import Batch, CloseReason, Row
 from shunter.workers.device import Inputs
 from shunter.workers.finite import refuse_non_finite
 from shunter.workers.inputs_ahead import InputsAhead
@@ -234,7 +234,7 @@ class Stages:
             )
         forward_s = self._clock() - began
         self._remember(gathered.batch, isolated)
-        if whole and isolated.forwards == 1:
+        if whole and isolated.forwards == 1 and gathered.batch.reason is not CloseReason.ALONE:
             self._line.measured(gathered.batch, forward_s)
         return _Ran(gathered, rows, runs, spans, isolated, forward_s)
 

@@ -19,3 +19,9 @@ class Wire(Protocol):
 
     def queues(self) -> frozenset[str]:
         """The inference queues that this worker serves now."""
+
+    def serve(self, queue: str) -> None:
+        """Begin to consume a queue."""
+
+    def leave(self, queue: str) -> None:
+        """Consume a queue no longer."""

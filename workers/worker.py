@@ -7,28 +7,30 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from shunter.storage import failpoints
 from shunter.storage.database import Database
-from shunter.storage.errors import SettingsError
 from shunter.storage.job_adoption import JobAdoption
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.memory_ceilings import MemoryCeilings
-from shunter.storage.model_registry import ModelRegistry, ModelVersion, scan
+from shunter.storage.model_registry import ModelRegistry
 from shunter.storage.object_store import open_object_store
 from shunter.storage.quarantine import Quarantine
 from shunter.storage.settings import Settings
-from shunter.storage.worker_registry import WorkerRegistry
+from shunter.storage.worker_registry import DEFAULT_POOL, WorkerRegistry
 from shunter.workers.adopter import Adopter
 from shunter.workers.celery_app import create_app
 from shunter.workers.consumer import EXIT_HUB_FAILED, CeleryWire, attach
+from shunter.workers.devices import name_after, read_device
 from shunter.workers.housekeeping import Expiry, Housekeeper, Unserved, Upkeep
 from shunter.workers.hub import Hub, Identity, Services
 from shunter.workers.lists import Lists
+from shunter.workers.meter import default_budget, meter_of
+from shunter.workers.model_watch import ModelsDirectory, ModelWatch
+from shunter.workers.places import Places
 from shunter.workers.relay import Relay
 from shunter.workers.remote_control import Revoker
 from shunter.workers.rescuer import Rescuer
@@ -40,10 +42,15 @@ log = logging.getLogger(__name__)
 class WorkerOptions:
     """What one worker serves, and where."""
 
-    name: str = "worker"
+    name: str = ""
+    """What Flower calls it; none means after its pool and device."""
+    pool: str = DEFAULT_POOL
     device: str = "cpu"
+    """cpu or cuda:N."""
     models: tuple[str, ...] = ()
-    """Names to serve; none means every model found."""
+    """Names to serve; none means every model found, now or later."""
+    memory: int | None = None
+    """Bytes that its engines may take together; None means no limit on a CPU, most of a GPU."""
 
 
 def run_worker(settings: Settings, options: WorkerOptions) -> int:
@@ -53,15 +60,19 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
     """
     failpoints.arm()
     settings.require("database_url", "redis_url", "object_store", "models")
-    models = find_models(Path(settings.models), options.models)
+    directory = ModelsDirectory(Path(settings.models), options.models)
+    models = directory.read()
+    device = read_device(options.device)
+    budget = default_budget(device) if options.memory is None else options.memory
     database = Database(settings.database_url)
     models_registry = ModelRegistry(database)
     models_registry.register(models)
     lists, wire, repository = Lists(settings.redis_url), CeleryWire(), JobRepository(database)
     registry, repair = WorkerRegistry(database), JobRepair(database)
-    host = socket.gethostname()
+    host, meter = socket.gethostname(), meter_of(device)
+    name = f"{options.name or name_after(options.pool, device)}@{host}"
     hub = Hub(
-        identity=Identity(name=f"{options.name}@{host}", host=host, pid=os.getpid(), device=options.device),
+        identity=Identity(name=name, host=host, pid=os.getpid(), device=device, pool=options.pool),
         models=models,
         services=Services(
             repository=repository,
@@ -73,19 +84,21 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
             object_store=settings.object_store,
         ),
         wire=wire,
+        places=Places(meter, budget=budget),
     )
     app = create_app(settings.redis_url, hub.queues)
     threading.excepthook = _end_with_the_thread
     hub.start()
     revoker = Revoker(repository.cancel)
     attach(app, hub, wire, revoker)
+    watch = ModelWatch(directory, models_registry, hub.models_changed)
     rescuer = Rescuer(repair, registry, lists, wire.tell)
     duties = Housekeeper(
         [rescuer, Relay(repair, lists), Expiry(repair), Unserved(repair), Upkeep(repair, registry)]
     )
     try:
         worker = app.Worker(
-            hostname=f"{options.name}@{host}",
+            hostname=name,
             without_gossip=True,
             without_mingle=True,
             quiet=True,
@@ -97,7 +110,9 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         worker.start()
     finally:
         duties.stop()
+        watch.stop()
         hub.stop()
+        meter.stop()
         revoker.stop()
         lists.close()
         database.close()
@@ -111,18 +126,3 @@ def _end_with_the_thread(ended: threading.ExceptHookArgs) -> None:
     name = ended.thread.name if ended.thread is not None else "?"
     log.critical("the thread %s failed; this worker ends at once", name, exc_info=ended.exc_value)
     os._exit(EXIT_HUB_FAILED)
-
-
-def find_models(directory: Path, names: Sequence[str]) -> list[ModelVersion]:
-    """The models to serve; what is wrong with the others is logged, and does not stop these."""
-    found = scan(directory)
-    for failure in found.failures:
-        log.error("%s", failure)
-    missing = sorted(set(names) - {model.name for model in found.versions})
-    if missing:
-        known = ", ".join(sorted({model.name for model in found.versions})) or "none"
-        raise SettingsError(
-            f"no model {', '.join(missing)} in {directory} (found: {known}): "
-            "check --models and SHUNTER_MODELS"
-        )
-    return [model for model in found.versions if not names or model.name in names]

@@ -39,8 +39,13 @@ data_option = click.option(
     "--flower-port", type=click.IntRange(0, 65535), help="Of Flower.  [default: 5555, or a free one]"
 )
 @click.option("--no-flower", is_flag=True, help="Do without Flower.")
+@click.option("--workers", type=click.IntRange(min=1), help="How many to start.  [default: one per device]")
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="How many to start."
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where models run; cuda takes every GPU of this machine in turn.",
 )
 def up(
     *,
@@ -49,7 +54,8 @@ def up(
     port: int | None,
     flower_port: int | None,
     no_flower: bool,
-    workers: int,
+    workers: int | None,
+    device: str,
 ) -> None:
     """Run everything on this machine until Ctrl-C: Postgres, Redis, API, workers and Flower.
 
@@ -69,6 +75,7 @@ def up(
         flower=not no_flower,
         flower_port=flower_port,
         workers=workers,
+        device=device,
         external=settings,
     )
     with stop_signals_interrupt():

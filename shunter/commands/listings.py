@@ -11,6 +11,7 @@ import click
 
 from shunter.commands.output import as_json_option, print_json, print_table
 from shunter.storage.settings import Settings
+from shunter.storage.sizes import format_size
 
 if TYPE_CHECKING:
     from shunter.storage.model_registry import RegisteredModel
@@ -32,7 +33,7 @@ def workers(*, as_json: bool) -> None:
         print_json(present)
         return
     print_table(
-        ["WORKER", "STATE", "DEVICE", "SERVES", "BATCHES", "ROWS", "ROWS/BATCH"],
+        ["WORKER", "POOL", "STATE", "DEVICE", "MEMORY", "SERVES", "BATCHES", "ROWS", "ROWS/BATCH"],
         [worker_row(worker) for worker in present],
     )
 
@@ -68,7 +69,8 @@ def list_models(*, as_json: bool) -> None:
 
 def worker_document(worker: Worker) -> Document:
     """A worker as the API tells of it."""
-    facts = ("name", "host", "pid", "device", "state", "live", "silent_s", "started_at", "stats")
+    about = ("name", "host", "pid", "pool", "device", "memory_bytes", "memory_budget_bytes")
+    facts = (*about, "state", "live", "silent_s", "started_at", "stats")
     return {
         "id": worker.incarnation,
         **{fact: getattr(worker, fact) for fact in facts},
@@ -81,9 +83,24 @@ def worker_row(worker: Document) -> tuple[object, ...]:
     batches = sum(stats["batches"] for stats in worker["stats"].values())
     rows = sum(stats["rows"] for stats in worker["stats"].values())
     state = worker["state"] if worker["live"] else f"silent for {worker['silent_s']:.0f} s"
-    serves = ", ".join(f"{s['model']}:{s['version']} {s['state']}" for s in worker["serves"])
+    serves = ", ".join(_serving(serving) for serving in worker["serves"])
     mean = f"{rows / batches:.1f}" if batches else None
-    return (worker["name"], state, worker["device"], serves, batches, rows, mean)
+    device, memory = worker["device"], _memory(worker)
+    return (worker["name"], worker["pool"], state, device, memory, serves, batches, rows, mean)
+
+
+def _serving(serving: Document) -> str:
+    loads = f" ({serving['loads']} loads)" if serving["loads"] > 1 else ""
+    return f"{serving['model']}:{serving['version']} {serving['state']}{loads}"
+
+
+def _memory(worker: Document) -> str | None:
+    """What its engines take, and of how much."""
+    if worker["memory_bytes"] is None:
+        return None
+    budget = worker["memory_budget_bytes"]
+    used = format_size(worker["memory_bytes"])
+    return used if budget is None else f"{used} of {format_size(budget)}"
 
 
 def _look() -> tuple[Sequence[Document], Sequence[Document]]:

@@ -27,24 +27,36 @@ log_level_option = click.option(
 
 
 @click.command()
-@click.option("--pool", "--name", "name", default="worker", show_default=True, help="What Flower calls it.")
-@click.option("--models", metavar="A,B", default="", help="The models to serve.  [default: all found]")
-@click.option("--device", default="cpu", show_default=True, help="Where its models run.")
+@click.option("--pool", default="default", show_default=True, help="Workers of the same models and devices.")
+@click.option("--name", default="", help="What Flower calls it.  [default: cpu or gpu0, after its pool]")
+@click.option("--models", metavar="A,B", default="", help="The models to serve.  [default: all]")
+@click.option("--device", default="cpu", show_default=True, help="Where its models run: cpu or cuda:0.")
+@click.option(
+    "--memory",
+    metavar="20GiB",
+    help="What its engines may take together.  [default: 90 % of a GPU, no limit on a CPU]",
+)
 @log_level_option
-def worker(*, name: str, models: str, device: str, log_level: str) -> None:
+def worker(*, pool: str, name: str, models: str, device: str, memory: str | None, log_level: str) -> None:
     """Serve the models in SHUNTER_MODELS until SIGTERM or Ctrl-C, which drain it first.
 
-    Start one worker for each device.
+    Start one worker for each device. Models that do not fit into --memory together take turns.
 
     \b
-    shunter worker --name gpu0 --models digits,sentiment --device cpu
+    shunter worker --pool text --models digits,sentiment --device cuda:0 --memory 20GiB
     """
     _need("celery", extra="worker")
+    from shunter.storage.sizes import parse_size
     from shunter.workers.worker import WorkerOptions, run_worker
 
     _log(log_level)
-    names = tuple(word.strip() for word in models.split(",") if word.strip())
-    options = WorkerOptions(name=name, models=names, device=device)
+    options = WorkerOptions(
+        name=name,
+        pool=pool,
+        models=tuple(word.strip() for word in models.split(",") if word.strip()),
+        device=device,
+        memory=None if memory is None else parse_size(memory),
+    )
     code = run_worker(Settings.from_environment(), options)
     raise click.exceptions.Exit(code)
 

@@ -301,7 +301,13 @@ class TestFleet:
     def test_workers_are_listed_with_what_they_serve(self, api: httpx.Client, worker: FakeWorker) -> None:
         (document,) = api.get("/v1/workers").json()["workers"]
         assert (document["id"], document["live"]) == (str(worker.incarnation), True)
-        assert {"model": "echo", "version": 1, "state": "ready", "error": None} in document["serves"]
+        assert (document["pool"], document["memory_bytes"], document["memory_budget_bytes"]) == (
+            "default",
+            None,
+            None,
+        )
+        ready = {"model": "echo", "version": 1, "state": "ready", "error": None}
+        assert {**ready, "loads": 0, "memory_bytes": None} in document["serves"]
 
     def test_the_batches_of_a_model_say_why_they_were_closed(
         self, api: httpx.Client, settings: Settings, worker: FakeWorker

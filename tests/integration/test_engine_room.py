@@ -17,6 +17,8 @@ from shunter.storage.outcome import Outcome
 from shunter.workers.engine_handle import EngineGone, EngineMail, FromEngine
 from shunter.workers.engine_room import EngineRoom
 from shunter.workers.holdings import Held, Holdings, ModelKey
+from shunter.workers.meter import Meter, resident_memory
+from shunter.workers.places import Places
 from shunter.workers.retry import MAX_DEATHS
 from tests.engine_process import PATIENCE_S, claim_of, job_of, outputs_of, write_model
 
@@ -65,6 +67,7 @@ class Room:
         self.outcomes: dict[Claim, Outcome] = {}
         self.accused: list[Claim] = []
         self.remembered: list[tuple[ModelKey, Ceiling]] = []
+        self.meter = Meter(resident_memory, 0.05)
         self.starts = models / "tiny" / "1" / "starts"
         self.room = EngineRoom(
             models={(model.name, model.version): model for model in scan(models).versions},
@@ -75,6 +78,7 @@ class Room:
             settle=self._settle,
             accuse=self.accused.extend,
             remember=lambda key, ceiling: self.remembered.append((key, ceiling)),
+            places=Places(self.meter),
         )
 
     def run(self, *jobs: ClaimedJob) -> list[Outcome]:
@@ -84,6 +88,8 @@ class Room:
         deadline = time.monotonic() + PATIENCE_S
         while not all(claim_of(job) in self.outcomes for job in jobs):
             assert time.monotonic() < deadline, f"{len(self.outcomes)} of {len(jobs)} jobs are done"
+            self.room.arrange(time.monotonic())
+            self.room.flush()
             self._step()
         return [self.outcomes[claim_of(job)] for job in jobs]
 
@@ -96,6 +102,7 @@ class Room:
         self.room.kill("the test is over")
         while not self.room.empty:
             self._step()
+        self.meter.stop()
 
     def _step(self) -> None:
         try:

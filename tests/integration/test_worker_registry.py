@@ -56,6 +56,25 @@ def test_a_beat_tells_what_the_worker_does(registry: WorkerRegistry) -> None:
     assert present.serving("digits", 3) is None
 
 
+def test_a_worker_tells_its_pool_and_its_memory(registry: WorkerRegistry) -> None:
+    registry.register(worker := new_worker(pool="text", memory_budget_bytes=20 * 2**30))
+    (present,) = registry.present()
+    told = (present.pool, present.memory_bytes, present.memory_budget_bytes)
+    assert told == ("text", None, 20 * 2**30)
+    serves = (Serving("digits", 1, "waiting_for_memory", loads=2, memory_bytes=5 * 2**30),)
+    registry.beat(worker.incarnation, state="ready", serves=serves, stats={}, memory_bytes=7 * 2**30)
+    (present,) = registry.present()
+    assert (present.serves, present.memory_bytes) == (serves, 7 * 2**30)
+
+
+def test_what_a_newer_worker_adds_is_passed_over(database: Database, registry: WorkerRegistry) -> None:
+    registry.register(new_worker())
+    newer = '[{"model": "digits", "version": 1, "state": "ready", "moon": "full"}]'
+    with database.transaction() as cursor:
+        cursor.execute("UPDATE workers SET serves = %s::jsonb", (newer,))
+    assert registry.present()[0].serves == (Serving("digits", 1, "ready"),)
+
+
 def test_an_error_with_a_nul_does_not_stop_the_beat(registry: WorkerRegistry) -> None:
     registry.register(worker := new_worker())
     serves = [Serving("digits", 1, "failed", "bad \x00 byte, \ud800")]

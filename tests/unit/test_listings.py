@@ -22,15 +22,19 @@ def worker(*, silent_s: float = 0.5, **stats: object) -> Document:
         state="ready",
         started_at=datetime.now(UTC),
         silent_s=silent_s,
-        serves=(Serving("digits", 2, "ready"), Serving("words", 1)),
+        serves=(Serving("digits", 2, "ready", loads=3), Serving("words", 1, loads=1)),
         stats=stats,
+        pool="text",
+        memory_bytes=3 * 2**29,
+        memory_budget_bytes=4 * 2**30,
     )
     return worker_document(found)
 
 
 def test_the_batches_of_all_its_models_are_summed() -> None:
     row = worker_row(worker(a={"batches": 3, "rows": 300}, b={"batches": 1, "rows": 2}))
-    assert row == ("gpu0@host", "ready", "cpu", "digits:2 ready, words:1 idle", 4, 302, "75.5")
+    serves = "digits:2 ready (3 loads), words:1 idle"
+    assert row == ("gpu0@host", "text", "ready", "cpu", "1.5 GiB of 4 GiB", serves, 4, 302, "75.5")
 
 
 def test_a_worker_without_batches_has_no_mean() -> None:
@@ -38,7 +42,7 @@ def test_a_worker_without_batches_has_no_mean() -> None:
 
 
 def test_a_worker_that_does_not_beat_is_called_silent() -> None:
-    assert worker_row(worker(silent_s=42))[1] == "silent for 42 s"
+    assert worker_row(worker(silent_s=42))[2] == "silent for 42 s"
 
 
 def test_a_table_in_a_file_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,7 @@ def worker(serving: Serving, *, silent_s: float = 0.0) -> Worker:
 
 
 READY = worker(Serving("sentiment", 3, "ready"))
+FULL = worker(Serving("sentiment", 3, "waiting_for_memory"))
 BROKEN = worker(Serving("sentiment", 3, "failed", "no such file: weights.pt"))
 
 
@@ -65,6 +66,21 @@ def explain(*workers: Worker, job: Job = JOB, rows_ahead: int | None = 0) -> Wai
 @pytest.mark.parametrize("state", [state for state in JobState if state is not JobState.QUEUED])
 def test_only_queued_jobs_wait(state: JobState) -> None:
     assert explain(job=replace(JOB, state=state)) is None
+    assert explain(READY, FULL, job=replace(JOB, state=state, worker=READY.incarnation)) is None
+
+
+def test_a_job_whose_worker_has_no_room_for_its_model_waits_for_memory() -> None:
+    held = replace(JOB, state=JobState.RUNNING, worker=FULL.incarnation)
+    for waiting in (explain(FULL), explain(FULL, BROKEN), explain(FULL, READY, job=held)):
+        assert waiting is not None
+        assert waiting.code == "waiting_for_memory"
+        assert "gpu0@host: sentiment version 3" in waiting.message
+
+
+def test_one_worker_that_has_room_is_enough() -> None:
+    waiting = explain(FULL, READY)
+    assert waiting is not None
+    assert waiting.code == "in_line"
 
 
 @pytest.mark.parametrize(
