@@ -15,7 +15,7 @@ from shunter.storage.model_registry import describe
 from shunter.storage.outcome import Outcome
 from shunter.workers.engine_handle import EngineGone, EngineMail
 from shunter.workers.engine_room import EngineRoom
-from shunter.workers.holdings import Held, Holdings, ModelKey
+from shunter.workers.holdings import MIN_BATCHES, Held, Holdings, ModelKey
 from shunter.workers.meter import Meter, resident_memory
 from shunter.workers.places import Places
 from tests.engine_process import GATED, job_of, outputs_of, write_model
@@ -152,6 +152,8 @@ def test_a_busy_engine_that_has_had_its_turn_makes_room_and_gives_back_what_it_h
         room.take(job)
     room.until((gated / "inside").exists)
     assert room.state("other") == "waiting_for_memory"
+    assert room.room.held(("gated", 1))[0] == MIN_BATCHES
+    assert room.room.held(("other", 1))[0] == 256, "one batch, while it waits"
     room.until(lambda: room.state("gated") == "unloading")
     late = job_of([4], model="gated")
     room.take(late)
