@@ -15,6 +15,7 @@ from shunter.commands.jobs import cancel, results, status, submit
 from shunter.commands.listings import models, workers
 from shunter.commands.processes import api, flower, migrate, worker
 from shunter.commands.quarantine import quarantine
+from shunter.commands.verify import verify
 from shunter.storage.errors import ShunterError
 
 EXIT_FAILED = 1
@@ -46,6 +47,7 @@ for command in (
     workers,
     models,
     quarantine,
+    verify,
     worker,
     api,
     flower,

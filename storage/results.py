@@ -17,6 +17,13 @@ Measured on one machine, a block of this size costs Postgres 1.7 ms to write and
 """
 
 
+INPUTS, OUTPUTS = "inputs/", "outputs/"
+OBJECT_PREFIXES = (INPUTS, OUTPUTS)
+"""What the keys of jobs' objects begin with."""
+
+UUID_CHARS = 36
+
+
 @dataclass(frozen=True, slots=True)
 class Blob:
     """A stored block: its bytes, or the key of the object that holds them."""
@@ -50,12 +57,23 @@ def load_block(store: ObjectStore, blob: Blob) -> bytes:
 
 def input_key(job_id: UUID) -> str:
     """Where a job's large input lives; the day lets retention and people find it."""
-    return f"inputs/{_day(job_id)}/{job_id}"
+    return f"{INPUTS}{_day(job_id)}/{job_id}"
 
 
 def output_key(job_id: UUID, epoch: int) -> str:
     """Where one claimed run's large output lives: a run that lost its claim can never overwrite another's."""
-    return f"outputs/{_day(job_id)}/{job_id}/{epoch}"
+    return f"{OUTPUTS}{_day(job_id)}/{job_id}/{epoch}"
+
+
+def job_of(key: str) -> UUID | None:
+    """The job whose input or output lies under this key; None if the key is none of ours."""
+    parts = key.split("/")
+    if len(parts) != (4 if f"{parts[0]}/" == OUTPUTS else 3):
+        return None
+    try:
+        return UUID(parts[2][:UUID_CHARS])
+    except ValueError:
+        return None
 
 
 def _day(job_id: UUID) -> str:
