@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from shunter import __version__
+from shunter.commands.dead import dead
 from shunter.commands.fleet import demo, env, up
 from shunter.commands.jobs import cancel, results, status, submit
 from shunter.commands.listings import models, workers
@@ -46,6 +47,7 @@ for command in (
     cancel,
     workers,
     models,
+    dead,
     quarantine,
     verify,
     worker,

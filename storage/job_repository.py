@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 import psycopg2
 
-from shunter.storage import copy
+from shunter.storage import attempts, copy
 from shunter.storage.database import Cursor, Database, fetch_all
 from shunter.storage.errors import AlreadyFinished, IdempotencyConflict, UnknownJob
 from shunter.storage.job import (
@@ -197,7 +197,9 @@ class JobRepository:
             return set()
         with self._database.transaction() as cursor:
             cursor.execute(NO_NESTED_LOOP + SETTLE, {**_settle_columns(outcomes), "worker": worker})
-            return {row[0] for row in cursor.fetchall()}
+            written = {row[0] for row in cursor.fetchall()}
+            attempts.record(cursor, [o for o in outcomes if o.id in written], worker=worker)
+            return written
 
     def held(self, worker: UUID) -> set[Claim]:
         """The claims that the database believes `worker` has."""
