@@ -16,7 +16,7 @@ from shunter.producers.mapping import DEFAULT_WINDOW, MappedRows, OnRowFailure
 from shunter.producers.rows import each_row
 from shunter.producers.submission import Options
 from shunter.storage import failpoints
-from shunter.storage.errors import InvalidInput, SettingsError, WaitTimeout
+from shunter.storage.errors import InvalidInput, NotRedrivable, SettingsError, WaitTimeout
 from shunter.storage.ids import parse_item_id
 from shunter.storage.settings import Settings, redact
 
@@ -168,9 +168,7 @@ class Client:
         """
         job_id, index = parse_item_id(str(id))
         if index is not None:
-            raise InvalidInput(
-                f"{id} is one row of job {job_id}: redrive the job; only failed rows run again"
-            )
+            raise NotRedrivable(id, f"it is one row of job {job_id}: redrive that, its failed rows run again")
         return Job(self, self.backend.redrive(job_id, version=version, again=again).id)
 
     def as_completed(

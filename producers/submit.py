@@ -111,6 +111,7 @@ class Submitter:
 
     def _submit_once(self, job: NewJob, key: str, digest: bytes) -> Accepted:
         id, enqueued_at = self._repository.insert_once(job, key=key, body_digest=digest)
+        failpoints.hit("submit.stored")
         if enqueued_at is not None:
             self._publish([job], enqueued_at)
         return Accepted(id, job.model, job.version, job.rows)

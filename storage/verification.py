@@ -30,8 +30,8 @@ CONFIRM_AFTER_S = 5.0
 OVERDUE_S = 30.0
 """Duties that run every second are this late only when nobody runs them."""
 
-UNNAMED_AFTER_S = 25 * 3600.0
-"""Objects that no row names are swept after a day."""
+UNNAMED_AFTER_S = 32 * 3600.0
+"""Objects that no row names are swept after a day, by a duty that looks every six hours."""
 
 MAX_SUSPECTS = 10_000
 """More are not remembered: they would tell nothing new."""

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import NoReturn
 
+from shunter.storage import failpoints
 from shunter.storage.errors import ModelError
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.model_registry import read_config
@@ -65,6 +66,7 @@ class HubPipe:
 def main(arguments: EngineArguments) -> NoReturn:
     """Run one engine until its hub stops it or dies."""
     _bind_to_hub()
+    failpoints.arm()
     hub = HubPipe(arguments.fd)
     try:
         config = read_config(arguments.path)

@@ -14,10 +14,13 @@ from shunter.storage import failpoints
 from shunter.storage.database import Database
 from shunter.storage.errors import SettingsError
 from shunter.storage.job_adoption import JobAdoption
+from shunter.storage.job_facts import JobFactsReader
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_repository import JobRepository
+from shunter.storage.job_retention import JobRetention, Keep
 from shunter.storage.model_registry import ModelRegistry, ModelVersion, scan
 from shunter.storage.object_store import open_object_store
+from shunter.storage.object_sweep import ObjectSweep
 from shunter.storage.quarantine import Quarantine
 from shunter.storage.settings import Settings
 from shunter.storage.worker_registry import WorkerRegistry
@@ -30,8 +33,11 @@ from shunter.workers.lists import Lists
 from shunter.workers.relay import Relay
 from shunter.workers.remote_control import Revoker
 from shunter.workers.rescuer import Rescuer
+from shunter.workers.retention import Retention, Sweep
 
 log = logging.getLogger(__name__)
+
+FORGETTING_GRACE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,8 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         ),
         wire=wire,
     )
+    retention = JobRetention(database, Keep(keep_s=settings.keep_s, keep_failed_s=settings.keep_failed_s))
+    sweep = ObjectSweep(JobFactsReader(database), open_object_store(settings.object_store))
     app = create_app(settings.redis_url, hub.queues)
     threading.excepthook = _end_with_the_thread
     hub.start()
@@ -80,6 +88,8 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
     duties = Housekeeper(
         [rescuer, Relay(repair, lists), Expiry(repair), Unserved(repair), Upkeep(repair, registry)]
     )
+    # On a thread of their own: rescues do not wait until everything old is removed.
+    forgetting = Housekeeper([Retention(repair, retention), Sweep(repair, sweep)])
     try:
         worker = app.Worker(
             hostname=f"{options.name}@{host}",
@@ -91,6 +101,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         worker.start()
     finally:
         duties.stop()
+        forgetting.stop(FORGETTING_GRACE_S)
         hub.stop()
         revoker.stop()
         lists.close()
