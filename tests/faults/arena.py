@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,7 @@ class Arena:
         self.publisher.close()
         self.database.close()
         self.redis.stop()
+        self.postgres.stop()
 
     def start_hub(self, armed: str = "", *, database_url: str | None = None) -> Hub:
         """A worker that has registered, with failpoints and another way to Postgres if given."""
@@ -240,6 +241,27 @@ class Arena:
             shutil.copytree(replacement, data / "appendonlydir")
         self.redis = start_redis(data, port=self.redis.port, persistence=self.persistence)
 
+    def restart_redis(self) -> None:
+        """Kill Redis, and start it again with what it has kept."""
+        self.redis.process.kill()
+        self.redis.process.wait()
+        self.redis.stop()
+        self.redis = start_redis(
+            self.redis.launch.directory, port=self.redis.port, persistence=self.persistence
+        )
+
+    def restart_postgres(self) -> None:
+        """Kill Postgres, all its processes at once, and start it again: it replays its log."""
+        server = psutil.Process(self.postgres.pid)
+        for process in (server, *server.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.postgres.process.wait()
+        self.postgres.stop()
+        self.postgres = start_postgres(self.directory / "postgres", port=self.postgres.port)
+        # None of our connections has survived.
+        self.database.close()
+
     def snapshot_redis(self) -> Path:
         """A copy of Redis' append-only files as they are now."""
         copy = self.directory / f"snapshot-{time.monotonic_ns()}"
@@ -262,12 +284,17 @@ class Arena:
 
 @contextmanager
 def arena(
-    directory: Path, *, row_s: float = 0.0, max_rows: int = 64, persistence: bool = True
+    directory: Path,
+    *,
+    row_s: float = 0.0,
+    max_rows: int = 64,
+    persistence: bool = True,
+    source: str = SOURCE,
 ) -> Iterator[Arena]:
-    """An arena whose model takes `row_s` seconds for a row."""
+    """An arena whose model takes `row_s` seconds for a row, and is `source`."""
     toml = f"[batching]\nmax_rows = {max_rows}\n[params]\nrow_s = {row_s}\n"
     models = directory / "models"
-    write_model(models, MODEL, SOURCE, toml=toml)
+    write_model(models, MODEL, source, toml=toml)
     with ExitStack() as undo:
         postgres = undo.enter_context(start_postgres(directory / "postgres"))
         settings = Settings(
