@@ -202,9 +202,7 @@ def _fates(place: Arena, page: Sequence[Entry]) -> dict[UUID, Fate]:
     store = open_object_store(place.settings.object_store)
     jobs, results = place.repository.get_many(ids), place.repository.results(ids)
     moves = {id: (endings, revivals) for id, endings, revivals in place.ask(MOVES, (ids,))}
-    keys = dict(
-        place.ask("SELECT job_id, job_id FROM idempotency_keys WHERE job_id = ANY(%s::uuid[])", (ids,))
-    )
+    keys = dict(place.ask(KEYS, ([entry.key for entry in page],)))
     fates = {}
     for entry in page:
         id = entry.job

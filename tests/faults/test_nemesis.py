@@ -12,7 +12,7 @@ from tests.faults.nemesis import campaign, report
 
 @pytest.mark.timeout(900)
 def test_no_promise_is_broken_whatever_is_killed(tmp_path: Path) -> None:
-    verdict = campaign(tmp_path, chosen(), seconds=size(15, 120))
+    verdict = campaign(tmp_path, chosen(), seconds=size(10, 120))
     report(verdict)
     assert verdict.ledger.accepted
     assert verdict.wrong == []
