@@ -143,9 +143,15 @@ class Arena:
         self.redis.stop()
         self.postgres.stop()
 
-    def start_hub(self, armed: str = "", *, database_url: str | None = None) -> Hub:
-        """A worker that has registered, with failpoints and another way to Postgres if given."""
-        settings = replace(self.settings, database_url=database_url or self.settings.database_url)
+    def start_hub(
+        self, armed: str = "", *, database_url: str | None = None, redis_url: str | None = None
+    ) -> Hub:
+        """A worker that has registered, with failpoints and other ways to Postgres and Redis if given."""
+        settings = replace(
+            self.settings,
+            database_url=database_url or self.settings.database_url,
+            redis_url=redis_url or self.settings.redis_url,
+        )
         process = self.spawn(["-m", "shunter", "worker", "--log-level", "warning"], armed, settings)
         incarnation = wait_until(lambda: self._first_incarnation(process), PATIENCE_S)
         assert incarnation is not None
