@@ -37,8 +37,6 @@ WHERE attempts.job_id = ranked.job_id AND attempts.epoch = ranked.epoch AND plac
 
 OF_JOB = "SELECT epoch, at, worker, code, message FROM attempts WHERE job_id = %(id)s ORDER BY epoch"
 
-FAILING = (Move.RETRY, Move.FAIL)
-
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -53,7 +51,8 @@ class Attempt:
 
 def record(cursor: Cursor, settled: Sequence[Outcome], *, worker: UUID) -> None:
     """Remember those of these outcomes that say why a run failed; a part of their transaction."""
-    failed = [outcome for outcome in settled if outcome.move in FAILING and outcome.error]
+    # A run that only met an outage is none of the job's attempts, and would push out those that are.
+    failed = [o for o in settled if o.error and (o.counts_attempt or o.move is Move.FAIL)]
     if not failed:
         return
     errors = [error_document(outcome.error) or {} for outcome in failed]

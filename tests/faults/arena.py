@@ -294,11 +294,15 @@ def arena(
     *,
     row_s: float = 0.0,
     max_rows: int = 64,
+    max_attempts: int = 3,
     persistence: bool = True,
     source: str = SOURCE,
 ) -> Iterator[Arena]:
     """An arena whose model takes `row_s` seconds for a row, and is `source`."""
-    toml = f"[batching]\nmax_rows = {max_rows}\n[params]\nrow_s = {row_s}\n"
+    toml = (
+        f"[batching]\nmax_rows = {max_rows}\n[run]\nmax_attempts = {max_attempts}\n"
+        f"[params]\nrow_s = {row_s}\n"
+    )
     models = directory / "models"
     write_model(models, MODEL, source, toml=toml)
     with ExitStack() as undo:
