@@ -25,7 +25,7 @@ def test_jobs_outlast_an_object_store_that_is_down(tmp_path: Path) -> None:
         incoming.write_text("no directory")
         job = place.client.submit(MODEL, [LARGE_ROW])
         wait_until(
-            lambda: place.ask("SELECT FROM jobs WHERE state = 'queued' AND not_before IS NOT NULL"), 30
+            lambda: place.ask("SELECT id FROM jobs WHERE state = 'queued' AND not_before IS NOT NULL"), 30
         )
         pass_time(size(1, 60))
         incoming.unlink()
