@@ -54,5 +54,8 @@ class Backend(Protocol):
     def cancel(self, id: UUID) -> JobStatus:
         """Cancel a job; UnknownJob, AlreadyFinished."""
 
+    def redrive(self, id: UUID, *, version: int | None = None, again: bool = False) -> Accepted:
+        """Run the failed rows of a job again, as a new job; UnknownJob, NotRedrivable, UnknownModel."""
+
     def close(self) -> None:
         """Let go of connections and threads."""

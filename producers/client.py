@@ -16,7 +16,7 @@ from shunter.producers.mapping import DEFAULT_WINDOW, MappedRows, OnRowFailure
 from shunter.producers.rows import each_row
 from shunter.producers.submission import Options
 from shunter.storage import failpoints
-from shunter.storage.errors import InvalidInput, SettingsError, WaitTimeout
+from shunter.storage.errors import InvalidInput, NotRedrivable, SettingsError, WaitTimeout
 from shunter.storage.ids import parse_item_id
 from shunter.storage.settings import Settings, redact
 
@@ -150,6 +150,26 @@ class Client:
     def jobs(self, ids: Iterable[str | UUID]) -> list[Job | Item]:
         """The handles of several ids, in their order."""
         return [self.job(id) for id in ids]
+
+    def redrive(self, id: str | UUID, *, version: int | None = None, again: bool = False) -> Job:
+        """Run the failed rows of a finished job again, as a new job that holds only them, in their order.
+
+        A second redrive of the same job to the same version returns the first one's job.
+
+        Args:
+            id: a failed job, or one that succeeded with failed rows.
+            version: the model version that is to run them; the job's own if left out.
+            again: submit another job, even if there is one.
+
+        Raises:
+            UnknownJob: there is no such job.
+            Conflict: it has not ended, no row of it failed, or `id` is an item's.
+            InvalidInput: there is no such version, or it does not take these rows.
+        """
+        job_id, index = parse_item_id(str(id))
+        if index is not None:
+            raise NotRedrivable(id, f"it is one row of job {job_id}: redrive that, its failed rows run again")
+        return Job(self, self.backend.redrive(job_id, version=version, again=again).id)
 
     def as_completed(
         self, handles: Iterable[Handle], timeout: float | None = None

@@ -18,6 +18,7 @@ from shunter.producers.submit import Submitter
 from shunter.producers.waiting import Waiting, explain_waiting
 from shunter.producers.watcher import Watcher, WatcherWatch
 from shunter.storage.database import Database
+from shunter.storage.dead_jobs import DeadJobs
 from shunter.storage.errors import DatabaseUnavailable, NotFinished, PayloadError, UnknownJob
 from shunter.storage.job import Job, JobState
 from shunter.storage.job_repository import JobRepository
@@ -45,6 +46,7 @@ class DirectBackend:
         settings.require("database_url", "redis_url", "object_store")
         self.database = Database(settings.database_url)
         self.repository = JobRepository(self.database)
+        self.dead = DeadJobs(self.database)
         self.registry = ModelRegistry(self.database)
         self.workers = WorkerRegistry(self.database)
         self._store = open_object_store(settings.object_store)
@@ -86,6 +88,12 @@ class DirectBackend:
 
     def cancel(self, id: UUID) -> JobStatus:
         return self._status(self.repository.cancel(id))
+
+    def redrive(self, id: UUID, *, version: int | None = None, again: bool = False) -> Accepted:
+        job = self.repository.get(id)
+        failed = self.dead.failed_rows(job)
+        rows = decode_rows(load_block(self._store, self.dead.input(id)))
+        return self._submitter.redrive(job, [rows[index] for index in failed], version=version, again=again)
 
     def statuses(self, ids: Collection[UUID]) -> Sequence[JobStatus]:
         """Those of these jobs that exist; the place in line of queued ones is not counted."""

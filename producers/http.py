@@ -106,6 +106,13 @@ class HttpBackend:
     def cancel(self, id: UUID) -> JobStatus:
         return self._read(self.request("POST", f"/v1/jobs/{id}/cancel"))
 
+    def redrive(self, id: UUID, *, version: int | None = None, again: bool = False) -> Accepted:
+        params = {"again": "true"} if again else {}
+        if version is not None:
+            params["version"] = str(version)
+        status = self._read(self.request("POST", f"/v1/jobs/{id}/redrive", params=params))
+        return Accepted(UUID(status.id), status.model, status.version, status.rows.total)
+
     def close(self) -> None:
         self._http.close()
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import psycopg2
 
+from shunter.storage import failpoints
 from shunter.storage.errors import DatabaseUnavailable, InvalidInput
 from shunter.storage.job import NewJob
 from shunter.storage.job_repository import JobRepository
@@ -79,7 +80,9 @@ class SharedCommits:
 
     def _insert(self, jobs: Sequence[NewJob]) -> datetime:
         try:
-            return self._repository.insert(jobs)
+            enqueued_at = self._repository.insert(jobs)
+            failpoints.hit("submit.stored")
+            return enqueued_at
         except DatabaseUnavailable:
             # The reply to the commit may be what was lost: the rows tell.
             found = self._repository.get_many([job.id for job in jobs])

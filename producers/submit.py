@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -21,7 +22,7 @@ from shunter.storage.errors import (
     TooLarge,
 )
 from shunter.storage.ids import new_id, new_ids
-from shunter.storage.job import NewJob, Priority
+from shunter.storage.job import Job, NewJob, Priority
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.model_registry import KnownModels, ModelRegistry, RegisteredModel
 from shunter.storage.object_store import ObjectStore
@@ -88,8 +89,29 @@ class Submitter:
         self._commits.add_all(jobs)
         return [Accepted(job.id, job.model, job.version, job.rows) for job in jobs]
 
+    def redrive(
+        self, dead: Job, rows: Sequence[object], *, version: int | None = None, again: bool = False
+    ) -> Accepted:
+        """Accept these rows of a dead job as a new one; the same one each time, unless `again`."""
+        options = Options(
+            version=version or dead.version,
+            priority=dead.priority.label,
+            metadata=dead.metadata,
+            tenant=dead.tenant,
+        )
+        registered = self._check(dead.model, rows, options)
+        new = self._new_job(new_id(), registered, rows=len(rows), block=_encode(list(rows)), options=options)
+        job = replace(new, redriven_from=dead.id)
+        if again:
+            self._commits.add(job)
+            return Accepted(job.id, job.model, job.version, job.rows)
+        # No caller's key holds a control character. A dead job never changes, so its id says it all.
+        key = f"\x1fredrive {dead.id} {job.version}"
+        return self._submit_once(job, key, hashlib.sha256(key.encode()).digest())
+
     def _submit_once(self, job: NewJob, key: str, digest: bytes) -> Accepted:
         id, enqueued_at = self._repository.insert_once(job, key=key, body_digest=digest)
+        failpoints.hit("submit.stored")
         if enqueued_at is not None:
             self._publish([job], enqueued_at)
         return Accepted(id, job.model, job.version, job.rows)

@@ -11,11 +11,13 @@ import click
 
 from shunter import __version__
 from shunter.commands.batches import batches
+from shunter.commands.dead import dead
 from shunter.commands.fleet import demo, env, up
 from shunter.commands.jobs import cancel, results, status, submit
 from shunter.commands.listings import models, workers
 from shunter.commands.processes import api, flower, migrate, worker
 from shunter.commands.quarantine import quarantine
+from shunter.commands.verify import verify
 from shunter.storage.errors import ShunterError
 
 EXIT_FAILED = 1
@@ -47,7 +49,9 @@ for command in (
     workers,
     models,
     batches,
+    dead,
     quarantine,
+    verify,
     worker,
     api,
     flower,

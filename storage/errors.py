@@ -14,6 +14,7 @@ ShunterError
 │   ├── IdempotencyConflict
 │   ├── ItemNotCancellable
 │   ├── NotFinished
+│   ├── NotRedrivable
 │   └── AlreadyFinished
 ├── Unavailable                  try again later; nothing was half done
 │   ├── DatabaseUnavailable
@@ -192,6 +193,16 @@ class AlreadyFinished(Conflict):
         super().__init__(f"job {job_id} is already {state}: a finished job cannot be cancelled")
         self.job_id = str(job_id)
         self.state = state
+
+
+class NotRedrivable(Conflict):
+    """The job has no failed rows that could be run again."""
+
+    code = "not_redrivable"
+
+    def __init__(self, job_id: object, reason: str) -> None:
+        super().__init__(f"job {job_id} cannot be redriven: {reason}")
+        self.job_id = str(job_id)
 
 
 class Unavailable(ShunterError):

@@ -2,8 +2,9 @@
 
     SHUNTER_FAILPOINTS="claim.committed=crash, settle.before=delay:0.5@3"
 
-Actions are `crash` (SIGKILL to itself), `error` (the outage that the code there must survive) and
-`delay:SECONDS`; `@N` means only the N-th time, otherwise every time.
+Actions are `crash` (SIGKILL to itself), `hang` (for ever), `error` (the outage that the code there must
+survive), `drop` (the reply of the commit just made is lost) and `delay:SECONDS`; `@N` means only the N-th
+time, otherwise every time.
 """
 
 from __future__ import annotations
@@ -16,13 +17,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shunter.storage.errors import DatabaseUnavailable, QueueUnavailable, SettingsError, Unavailable
+from shunter.storage.errors import (
+    DatabaseUnavailable,
+    ObjectStoreUnavailable,
+    QueueUnavailable,
+    SettingsError,
+    Unavailable,
+)
 
 log = logging.getLogger(__name__)
 
 VARIABLE = "SHUNTER_FAILPOINTS"
 
-POINTS: Mapping[str, type[Unavailable]] = {
+JOURNEY: Mapping[str, type[Unavailable]] = {
+    "submit.stored": DatabaseUnavailable,  # committed, the submitter does not know
     "submit.committed": QueueUnavailable,  # stored, not published
     "fetch.popped": QueueUnavailable,  # in a bunch, the hub has not seen it
     "claim.before": DatabaseUnavailable,
@@ -34,7 +42,22 @@ POINTS: Mapping[str, type[Unavailable]] = {
     "relay.committed": QueueUnavailable,  # enqueued anew, not pushed
     "rescue.committed": QueueUnavailable,  # put back, not pushed
 }
+"""A job's way through submitter and hub."""
+
+POINTS: Mapping[str, type[Unavailable]] = {
+    **JOURNEY,
+    "engine.stored": ObjectStoreUnavailable,  # in the engine: the output is stored, the hub does not know
+    "retention.locked": DatabaseUnavailable,  # nobody else can read jobs, the week is still there
+    "sweep.found": DatabaseUnavailable,  # unnamed objects are known, and still there
+}
 """Every point, and what `error` raises there."""
+
+COMMITS = frozenset(
+    {"submit.stored", "claim.committed", "settle.committed", "relay.committed", "rescue.committed"}
+)
+"""Points just behind a commit."""
+
+ACTIONS = ("crash", "hang", "error", "drop", "delay")
 
 
 @dataclass(slots=True)
@@ -75,8 +98,12 @@ def _act(point: str, armed: _Armed) -> None:
     log.warning("failpoint %s: %s", point, armed.action)
     if armed.action == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif armed.action == "hang":
+        threading.Event().wait()
     elif armed.action == "error":
         raise POINTS[point](f"failpoint {point}")
+    elif armed.action == "drop":
+        raise DatabaseUnavailable(f"failpoint {point}: the reply to the commit is lost")
     else:
         time.sleep(armed.seconds)
 
@@ -91,8 +118,10 @@ def _parse(word: str) -> tuple[str, _Armed]:
         raise _refusal(word, str(error)) from error
     if point not in POINTS:
         raise _refusal(word, f"there is no point {point!r}, but {', '.join(POINTS)}")
-    if kind not in ("crash", "error", "delay") or (kind == "delay") != bool(seconds):
-        raise _refusal(word, f"{action!r} is no action: crash, error or delay:SECONDS")
+    if kind not in ACTIONS or (kind == "delay") != bool(seconds):
+        raise _refusal(word, f"{action!r} is no action: crash, hang, error, drop or delay:SECONDS")
+    if kind == "drop" and point not in COMMITS:
+        raise _refusal(word, f"no commit has just been made at {point}, but at {', '.join(sorted(COMMITS))}")
     if (armed.at is not None and armed.at < 1) or not 0 <= armed.seconds < threading.TIMEOUT_MAX:
         raise _refusal(word, "a number is out of range")
     return point, armed

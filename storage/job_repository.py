@@ -9,7 +9,7 @@ from uuid import UUID
 
 import orjson
 
-from shunter.storage import arrays, copy
+from shunter.storage import arrays, attempts, copy
 from shunter.storage.database import Cursor, Database, fetch_all
 from shunter.storage.errors import AlreadyFinished, IdempotencyConflict, UnknownJob
 from shunter.storage.job import (
@@ -199,9 +199,13 @@ class JobRepository:
         """Write outcomes whose claim still holds; returns the ids that were written."""
         if not outcomes:
             return set()
-        with self._database.statement() as cursor:
+        # One statement takes one round trip; a failure comes with its history, and is written with it or not.
+        alone = not any(outcome.error for outcome in outcomes)
+        with self._database.statement() if alone else self._database.transaction() as cursor:
             cursor.execute(NO_NESTED_LOOP + SETTLE, {**_settle_columns(outcomes), "worker": worker})
-            return {row[0] for row in cursor.fetchall()}
+            written = {row[0] for row in cursor.fetchall()}
+            attempts.record(cursor, [o for o in outcomes if o.id in written], worker=worker)
+            return written
 
     def held(self, worker: UUID) -> set[Claim]:
         """The claims that the database believes `worker` has."""

@@ -9,6 +9,10 @@ from uuid import UUID
 WEEK = timedelta(weeks=1)
 WEEKS_AHEAD = 3
 
+PREFIX = "jobs_"
+DEFAULT = "jobs_default"
+"""Holds ids that are not UUIDv7, and those of a week that has no partition of its own."""
+
 
 def statements(now: datetime, *, weeks: int = WEEKS_AHEAD) -> Iterator[str]:
     """SQL that makes the partitions of this week and the next ones, unless they exist.
@@ -22,10 +26,17 @@ def statements(now: datetime, *, weeks: int = WEEKS_AHEAD) -> Iterator[str]:
     for start in (monday + WEEK * week for week in range(weeks)):
         yield f"""
             DO $$ BEGIN
-                CREATE TABLE IF NOT EXISTS jobs_{start:%Y%m%d} PARTITION OF jobs
+                CREATE TABLE IF NOT EXISTS {PREFIX}{start:%Y%m%d} PARTITION OF jobs
                 FOR VALUES FROM ('{lowest_id(start)}') TO ('{lowest_id(start + WEEK)}');
             EXCEPTION WHEN check_violation OR duplicate_table OR unique_violation THEN NULL;
             END $$"""
+
+
+def end_of(partition: str) -> datetime | None:
+    """The end of the week that a partition of jobs holds; None for the default one, which holds any."""
+    if partition == DEFAULT:
+        return None
+    return datetime.strptime(f"{partition.removeprefix(PREFIX)}+0000", "%Y%m%d%z") + WEEK
 
 
 def lowest_id(moment: datetime) -> UUID:

@@ -24,6 +24,11 @@ STORE_SCHEMES = ("file", "s3")
 _USER_PASSWORD = re.compile(r"(://[^:@/]*:)(?:(?!;[a-z+]+://).)+@")
 _QUERY_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&#]+", re.IGNORECASE)
 
+DAY_S = 86_400.0
+DEFAULT_KEEP_DAYS, DEFAULT_KEEP_FAILED_DAYS = 7, 30
+MAX_KEEP_DAYS = 36_500
+_DAYS = re.compile(r"[0-9]+(\.[0-9]+)?")
+
 MAX_JOB_ROWS = 10_000
 """Rows in one job; a larger dataset is several jobs (`map`) or a scoring (`score`)."""
 
@@ -42,12 +47,16 @@ class Settings:
     data: str = ""
     api_url: str = ""
     api_key: str = ""
+    keep_days: str = ""
+    keep_failed_days: str = ""
 
     def __post_init__(self) -> None:
         _check_scheme("database_url", self.database_url, DATABASE_SCHEMES)
         _check_scheme("redis_url", self.redis_url, REDIS_SCHEMES)
         _check_scheme("object_store", self.object_store, STORE_SCHEMES)
         _check_scheme("api_url", self.api_url, ("http", "https"))
+        for name in ("keep_days", "keep_failed_days"):
+            _check_days(name, getattr(self, name))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -75,6 +84,16 @@ class Settings:
         """Where the models are, if set."""
         return Path(self.models).expanduser().absolute() if self.models else None
 
+    @property
+    def keep_s(self) -> float:
+        """How many seconds jobs are kept that have ended."""
+        return float(self.keep_days or DEFAULT_KEEP_DAYS) * DAY_S
+
+    @property
+    def keep_failed_s(self) -> float:
+        """How many seconds failed jobs and quarantined messages are kept."""
+        return float(self.keep_failed_days or DEFAULT_KEEP_FAILED_DAYS) * DAY_S
+
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for child processes and other shells."""
         return {PREFIX + f.name.upper(): getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
@@ -84,6 +103,14 @@ def _check_scheme(field: str, url: str, schemes: tuple[str, ...]) -> None:
     if url and _scheme(url) not in schemes:
         raise SettingsError(
             f"{PREFIX}{field.upper()} is {redact(url)!r}: its scheme must be one of {', '.join(schemes)}",
+            field=PREFIX + field.upper(),
+        )
+
+
+def _check_days(field: str, text: str) -> None:
+    if text and not (_DAYS.fullmatch(text) and 0 < float(text) <= MAX_KEEP_DAYS):
+        raise SettingsError(
+            f"{PREFIX}{field.upper()} is {text!r}: give a number of days above 0, up to {MAX_KEEP_DAYS}",
             field=PREFIX + field.upper(),
         )
 

@@ -78,7 +78,21 @@ jobs = Table(
         "deadline_at",
         postgresql_where=text("state = 'queued' AND deadline_at IS NOT NULL"),
     ),
+    Index("jobs_failed", "id", postgresql_where=text("state = 'failed'")),
     postgresql_partition_by="RANGE (id)",
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", Uuid, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("at", _TIME, nullable=False, server_default=func.now()),
+    Column("worker", Text),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    PrimaryKeyConstraint("job_id", "epoch", name="attempts_pkey"),
+    Index("attempts_at", "at", postgresql_using="brin"),
 )
 
 idempotency_keys = Table(
@@ -90,6 +104,7 @@ idempotency_keys = Table(
     Column("body_digest", LargeBinary, nullable=False),
     Column("created_at", _TIME, nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("tenant", "key", name="idempotency_keys_pkey"),
+    Index("idempotency_keys_created", "created_at", postgresql_using="brin"),
 )
 
 models = Table(

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import NoReturn
 
+from shunter.storage import failpoints
 from shunter.storage.errors import ModelError, ModelLoadError
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.model_registry import read_config
@@ -79,6 +80,7 @@ def main(arguments: EngineArguments) -> NoReturn:
     """Run one engine until its hub stops it or dies."""
     _bind_to_hub()
     _log_to_stderr()
+    failpoints.arm()
     hub = HubPipe(arguments.fd)
     store = open_object_store(arguments.object_store)
     inputs = InputsAhead(store)

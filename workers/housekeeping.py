@@ -84,10 +84,10 @@ class Housekeeper:
         self._thread = threading.Thread(target=self._loop, name="housekeeper", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Finish the round under way, then end."""
+    def stop(self, timeout_s: float | None = None) -> None:
+        """Finish the round under way, then end; after `timeout_s` the end of the process cuts it short."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(timeout_s)
 
     def _loop(self) -> None:
         while not self._stop.wait(max(0.0, min(self._due.values()) - time.monotonic())):

@@ -27,12 +27,14 @@ def limit(outcome: Outcome, *, attempts: int, max_attempts: int, rows: int, chan
     """The outcome itself, or for a retry either its wait or, when attempts ran out, the failure."""
     if outcome.move is not Move.RETRY:
         return outcome
+    if not outcome.counts_attempt:
+        # A service was out: that is no fault of the job, which goes on when it is back.
+        return replace(outcome, retry_in_s=outcome.retry_in_s * (1 + JITTER * chance))
     tried = attempts + 1
     if tried < max_attempts:
         return replace(
             outcome,
             retry_in_s=backoff_s(tried, at_least_s=outcome.retry_in_s, chance=chance),
-            counts_attempt=True,
         )
     error = outcome.error or {"code": "transient", "message": "the model asked to be tried again"}
     message = f"gave up after {tried} attempts; the last one: {error['message']}"
@@ -41,7 +43,6 @@ def limit(outcome: Outcome, *, attempts: int, max_attempts: int, rows: int, chan
         move=Move.FAIL,
         state=JobState.FAILED,
         retry_in_s=0.0,
-        counts_attempt=True,
         rows_failed=rows,
         error={**error, "message": message},
     )

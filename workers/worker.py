@@ -13,11 +13,14 @@ from pathlib import Path
 from shunter.storage import failpoints
 from shunter.storage.database import Database
 from shunter.storage.job_adoption import JobAdoption
+from shunter.storage.job_facts import JobFactsReader
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_repository import JobRepository
+from shunter.storage.job_retention import JobRetention, Keep
 from shunter.storage.memory_ceilings import MemoryCeilings
 from shunter.storage.model_registry import ModelRegistry
 from shunter.storage.object_store import open_object_store
+from shunter.storage.object_sweep import ObjectSweep
 from shunter.storage.quarantine import Quarantine
 from shunter.storage.settings import Settings
 from shunter.storage.worker_registry import DEFAULT_POOL, WorkerRegistry
@@ -34,8 +37,11 @@ from shunter.workers.places import Places
 from shunter.workers.relay import Relay
 from shunter.workers.remote_control import Revoker
 from shunter.workers.rescuer import Rescuer
+from shunter.workers.retention import Retention, Sweep
 
 log = logging.getLogger(__name__)
+
+FORGETTING_GRACE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +102,8 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
     duties = Housekeeper(
         [rescuer, Relay(repair, lists), Expiry(repair), Unserved(repair), Upkeep(repair, registry)]
     )
+    # On a thread of its own: rescues do not wait until everything old is removed.
+    forgetting = _forgetting(settings, database, repair)
     try:
         worker = app.Worker(
             hostname=name,
@@ -111,12 +119,19 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
     finally:
         duties.stop()
         watch.stop()
+        forgetting.stop(FORGETTING_GRACE_S)
         hub.stop()
         meter.stop()
         revoker.stop()
         lists.close()
         database.close()
     return int(worker.exitcode or 0)
+
+
+def _forgetting(settings: Settings, database: Database, repair: JobRepair) -> Housekeeper:
+    keep = Keep(keep_s=settings.keep_s, keep_failed_s=settings.keep_failed_s)
+    sweep = ObjectSweep(JobFactsReader(database), open_object_store(settings.object_store))
+    return Housekeeper([Retention(repair, JobRetention(database, keep)), Sweep(repair, sweep)])
 
 
 def _end_with_the_thread(ended: threading.ExceptHookArgs) -> None:

@@ -17,8 +17,8 @@ from shunter.producers.documents import job_document, results_document
 from shunter.producers.handles import view_item
 from shunter.producers.schemas import JobDocument, JobRequest, JobsDocument, ResultsDocument
 from shunter.producers.status import JobStatus
-from shunter.producers.submission import MAX_KEY_CHARS, Options
-from shunter.storage.errors import InvalidInput, ItemNotCancellable
+from shunter.producers.submission import MAX_KEY_CHARS, MAX_VERSION, Options
+from shunter.storage.errors import InvalidInput, ItemNotCancellable, NotRedrivable
 from shunter.storage.ids import parse_item_id
 from shunter.storage.job import JobState
 
@@ -45,6 +45,11 @@ Key = Annotated[
     str | None,
     Header(max_length=MAX_KEY_CHARS, description="A second request with this key gets the first one's job."),
 ]
+
+Version = Annotated[
+    int | None, Query(ge=1, le=MAX_VERSION, description="The model version; the job's own if left out.")
+]
+Again = Annotated[bool, Query(description="Submit another job, even if there is one.")]
 
 _BODY = {
     "requestBody": {
@@ -135,6 +140,23 @@ def cancel(context: WithContext, id: Id) -> Response:
         _view(context, id)
         raise ItemNotCancellable(id, job_id)
     return answer(job_document(context.backend.cancel(job_id)))
+
+
+@router.post(
+    "/{id}/redrive",
+    status_code=202,
+    summary="Run the failed rows of a job again",
+    response_model=JobDocument,
+    responses=problems(404, 409, 413, 422, 503),
+)
+def redrive(context: WithContext, id: Id, version: Version = None, again: Again = False) -> Response:
+    """A new job with the failed rows only, in their order; the same one each time, unless `again`."""
+    job_id, index = parse_item_id(id)
+    if index is not None:
+        raise NotRedrivable(id, f"it is one row of job {job_id}: redrive that, its failed rows run again")
+    accepted = context.backend.redrive(job_id, version=version, again=again)
+    status = context.backend.status(accepted.id)
+    return answer(job_document(status), 202, headers={"Location": f"/v1/jobs/{status.id}"})
 
 
 def _submit(context: Context, body: bytes, key: str | None) -> JobStatus:

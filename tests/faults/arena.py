@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -141,10 +141,17 @@ class Arena:
         self.publisher.close()
         self.database.close()
         self.redis.stop()
+        self.postgres.stop()
 
-    def start_hub(self, armed: str = "", *, database_url: str | None = None) -> Hub:
-        """A worker that has registered, with failpoints and another way to Postgres if given."""
-        settings = replace(self.settings, database_url=database_url or self.settings.database_url)
+    def start_hub(
+        self, armed: str = "", *, database_url: str | None = None, redis_url: str | None = None
+    ) -> Hub:
+        """A worker that has registered, with failpoints and other ways to Postgres and Redis if given."""
+        settings = replace(
+            self.settings,
+            database_url=database_url or self.settings.database_url,
+            redis_url=redis_url or self.settings.redis_url,
+        )
         process = self.spawn(["-m", "shunter", "worker", "--log-level", "warning"], armed, settings)
         incarnation = wait_until(lambda: self._first_incarnation(process), PATIENCE_S)
         assert incarnation is not None
@@ -245,6 +252,27 @@ class Arena:
             shutil.copytree(replacement, data / "appendonlydir")
         self.redis = start_redis(data, port=self.redis.port, persistence=self.persistence)
 
+    def restart_redis(self) -> None:
+        """Kill Redis, and start it again with what it has kept."""
+        self.redis.process.kill()
+        self.redis.process.wait()
+        self.redis.stop()
+        self.redis = start_redis(
+            self.redis.launch.directory, port=self.redis.port, persistence=self.persistence
+        )
+
+    def restart_postgres(self) -> None:
+        """Kill Postgres, all its processes at once, and start it again: it replays its log."""
+        server = psutil.Process(self.postgres.pid)
+        for process in (server, *server.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.postgres.process.wait()
+        self.postgres.stop()
+        self.postgres = start_postgres(self.directory / "postgres", port=self.postgres.port)
+        # None of our connections has survived.
+        self.database.close()
+
     def snapshot_redis(self) -> Path:
         """A copy of Redis' append-only files as they are now."""
         copy = self.directory / f"snapshot-{time.monotonic_ns()}"
@@ -267,12 +295,21 @@ class Arena:
 
 @contextmanager
 def arena(
-    directory: Path, *, row_s: float = 0.0, max_rows: int = 64, persistence: bool = True
+    directory: Path,
+    *,
+    row_s: float = 0.0,
+    max_rows: int = 64,
+    max_attempts: int = 3,
+    persistence: bool = True,
+    source: str = SOURCE,
 ) -> Iterator[Arena]:
-    """An arena whose model takes `row_s` seconds for a row."""
-    toml = f"[batching]\nmax_rows = {max_rows}\n[params]\nrow_s = {row_s}\n"
+    """An arena whose model takes `row_s` seconds for a row, and is `source`."""
+    toml = (
+        f"[batching]\nmax_rows = {max_rows}\n[run]\nmax_attempts = {max_attempts}\n"
+        f"[params]\nrow_s = {row_s}\n"
+    )
     models = directory / "models"
-    write_model(models, MODEL, SOURCE, toml=toml)
+    write_model(models, MODEL, source, toml=toml)
     with ExitStack() as undo:
         postgres = undo.enter_context(start_postgres(directory / "postgres"))
         settings = Settings(

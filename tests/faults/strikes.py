@@ -17,7 +17,7 @@ from tests.faults.arena import MODEL, Arena, Hub, Tally, pass_time
 STOPPED = "stopped, pushed to, killed"
 """Not a failpoint: an idle hub is SIGSTOPped, envelopes are pushed, and it is SIGKILLed."""
 
-BOUNDARIES: Sequence[str] = (*failpoints.POINTS, STOPPED)
+BOUNDARIES: Sequence[str] = (*failpoints.JOURNEY, STOPPED)
 
 FEED_EVERY_S = 0.1
 STRIKE_WITHIN_S = 30.0
@@ -42,8 +42,8 @@ def strike(arena: Arena, boundary: str, rng: random.Random) -> Strike:
     """Kill a process at this boundary; another worker must be there to finish."""
     if boundary == STOPPED:
         return _kill_a_stopped_hub(arena)
-    if boundary == "submit.committed":
-        return _kill_a_submitter(arena)
+    if boundary in BY_SUBMITTER:
+        return _kill_a_submitter(arena, boundary)
     hits = rng.randint(1, 3) if boundary in FED_BY_SUBMITS else 1
     hub = arena.start_hub(f"{boundary}=crash@{hits}")
     feed = FEEDERS.get(boundary, feed_five)
@@ -87,19 +87,22 @@ FEEDERS: Mapping[str, Callable[[Arena], list[UUID]]] = {
     "rescue.committed": _feed_orphaned,
 }
 
-FED_BY_SUBMITS = failpoints.POINTS.keys() - FEEDERS.keys() - {"submit.committed"}
+BY_SUBMITTER = frozenset({"submit.stored", "submit.committed"})
+"""Points that a submitter comes to, and no worker."""
+
+FED_BY_SUBMITS = failpoints.JOURNEY.keys() - FEEDERS.keys() - BY_SUBMITTER
 
 
-def _kill_a_submitter(arena: Arena) -> Strike:
+def _kill_a_submitter(arena: Arena, boundary: str) -> Strike:
     """The caller tries again with its key, and is told of the job that was committed."""
     number, key = len(arena.sent), uuid4().hex
     code = SUBMITTER.format(model=MODEL, number=number, key=key)
-    process = arena.spawn(["-c", code], "submit.committed=crash")
+    process = arena.spawn(["-c", code], f"{boundary}=crash")
     assert process.wait(STRIKE_WITHIN_S) == -signal.SIGKILL
     at = time.time()
     again = UUID(arena.client.submit(MODEL, [number], idempotency_key=key).id)
     arena.sent[again] = number
-    return Strike("submit.committed", at, (again,))
+    return Strike(boundary, at, (again,))
 
 
 def _kill_a_stopped_hub(arena: Arena) -> Strike:

@@ -8,7 +8,17 @@ import pytest
 
 from shunter.storage import failpoints
 from tests.faults.arena import Arena, arena, chosen, pass_time, size
-from tests.faults.strikes import BOUNDARIES, FEED_EVERY_S, FEEDERS, feed_five, report, spread, strike
+from tests.faults.strikes import (
+    BOUNDARIES,
+    BY_SUBMITTER,
+    FEED_EVERY_S,
+    FEEDERS,
+    feed_five,
+    report,
+    spread,
+    strike,
+)
+from tests.waiting import wait_until
 
 
 @pytest.mark.timeout(900)
@@ -43,7 +53,7 @@ def test_a_job_whose_hub_is_killed_again_and_again_still_succeeds(tmp_path: Path
 
 
 def test_a_hub_outlives_an_outage_at_every_point(tmp_path: Path) -> None:
-    points = [point for point in failpoints.POINTS if point != "submit.committed"]
+    points = sorted(failpoints.JOURNEY.keys() - BY_SUBMITTER)
     with arena(tmp_path) as place:
         hub = place.start_hub(",".join(f"{point}=error@2" for point in points))
         while unhappened(place, points):
@@ -56,7 +66,39 @@ def test_a_hub_outlives_an_outage_at_every_point(tmp_path: Path) -> None:
         assert place.incarnation_of(hub.pid) == hub.incarnation
 
 
-def unhappened(place: Arena, points: list[str]) -> list[str]:
-    """The points at which no error has been raised yet, as the log tells."""
+def test_an_engine_that_dies_with_its_outputs_stored_costs_its_hub_nothing(tmp_path: Path) -> None:
+    with arena(tmp_path) as place:
+        hub = place.start_hub("engine.stored=crash@3")
+        place.wait(place.submit(5))
+        assert place.tally().sound
+        assert not hub.dead
+        assert place.epochs() == {1}
+        assert "failpoint engine.stored: crash" in (place.directory / "processes.log").read_text()
+
+
+def test_a_hub_that_loses_the_replies_of_commits_finds_out_what_became_of_them(tmp_path: Path) -> None:
+    points = ["claim.committed", "settle.committed"]
+    with arena(tmp_path) as place:
+        place.start_hub(",".join(f"{point}=drop@1" for point in points))
+        place.wait(place.submit(5))
+        assert place.tally().sound
+        assert unhappened(place, points, "drop") == []
+
+
+@pytest.mark.skipif(not size(0, 1), reason="waits for a lease: in `make chaos` only")
+def test_a_hub_that_hangs_between_two_writes_holds_up_nothing_for_ever(tmp_path: Path) -> None:
+    with arena(tmp_path) as place:
+        hung = place.start_hub("settle.before=hang@1")
+        ids = place.submit(5)
+        wait_until(lambda: not unhappened(place, ["settle.before"], "hang"), 30)
+        # It still beats: only its end tells the fleet.
+        hung.kill()
+        place.start_hub()
+        place.wait(ids)
+        assert place.tally().sound
+
+
+def unhappened(place: Arena, points: list[str], action: str = "error") -> list[str]:
+    """The points at which this has not been done yet, as the log tells."""
     log = (place.directory / "processes.log").read_text()
-    return [point for point in points if f"failpoint {point}: error" not in log]
+    return [point for point in points if f"failpoint {point}: {action}" not in log]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +63,38 @@ def test_a_crash_is_a_kill_by_signal() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == -9
 
 
+def test_a_dropped_reply_reads_as_an_outage_of_postgres() -> None:
+    failpoints.arm("rescue.committed=drop")
+    with pytest.raises(DatabaseUnavailable, match="the reply to the commit is lost"):
+        failpoints.hit("rescue.committed")
+
+
+def test_what_hangs_hangs() -> None:
+    failpoints.arm("claim.before=hang")
+    thread = threading.Thread(target=failpoints.hit, args=("claim.before",), daemon=True)
+    thread.start()
+    thread.join(0.05)
+    assert thread.is_alive()
+
+
+def test_the_points_of_the_code_are_the_points_that_can_be_armed() -> None:
+    house = Path(failpoints.__file__).parents[1]
+    sources = [file for part in ("storage", "producers", "workers") for file in (house / part).rglob("*.py")]
+    named = re.findall(r'failpoints\.hit\("([^"]+)"\)', "".join(file.read_text() for file in sources))
+    assert set(named) == set(failpoints.POINTS)
+
+
+def test_nothing_but_the_variable_arms_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(failpoints.VARIABLE, raising=False)
+    failpoints.arm()
+    for point in failpoints.POINTS:
+        failpoints.hit(point)
+    monkeypatch.setenv(failpoints.VARIABLE, "claim.before=error")
+    failpoints.arm()
+    with pytest.raises(DatabaseUnavailable):
+        failpoints.hit("claim.before")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -69,6 +104,8 @@ def test_a_crash_is_a_kill_by_signal() -> None:
         ("claim.before=delay", "'delay' is no action"),
         ("claim.before=crash:3", "'crash:3' is no action"),
         ("claim.before=delay:soon", "could not convert"),
+        ("claim.before=drop", "no commit has just been made at claim.before"),
+        ("claim.before=hang:3", "'hang:3' is no action"),
         ("claim.before=delay:-1", "out of range"),
         ("claim.before=delay:nan", "out of range"),
         ("claim.before=crash@0", "out of range"),

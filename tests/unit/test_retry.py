@@ -15,6 +15,7 @@ TRANSIENT = Outcome(
     move=Move.RETRY,
     state=JobState.QUEUED,
     retry_in_s=3.0,
+    counts_attempt=True,
     error={"code": "transient", "message": "the index is rebuilding"},
 )
 
@@ -41,6 +42,18 @@ def test_the_last_attempt_fails_with_the_last_error() -> None:
         "code": "transient",
         "message": "gave up after 3 attempts; the last one: the index is rebuilding",
     }
+
+
+def test_an_outage_of_a_service_never_ends_a_job() -> None:
+    outage = replace(TRANSIENT, counts_attempt=False)
+    limited = retry.limit(outage, attempts=99, max_attempts=3, rows=2, chance=0.5)
+    assert (limited.move, limited.counts_attempt) == (Move.RETRY, False)
+    assert outage.retry_in_s < limited.retry_in_s <= outage.retry_in_s * (1 + retry.JITTER)
+
+
+def test_a_job_that_may_run_once_fails_at_once() -> None:
+    limited = retry.limit(TRANSIENT, attempts=0, max_attempts=1, rows=2, chance=0.0)
+    assert (limited.move, limited.state, limited.retry_in_s) == (Move.FAIL, JobState.FAILED, 0.0)
 
 
 def test_other_outcomes_pass_unchanged() -> None:

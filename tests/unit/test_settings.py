@@ -18,6 +18,8 @@ GOOD = {
     "SHUNTER_DATA": "/data",
     "SHUNTER_API_URL": "https://shunter.example.org",
     "SHUNTER_API_KEY": "key",
+    "SHUNTER_KEEP_DAYS": "3",
+    "SHUNTER_KEEP_FAILED_DAYS": "0.5",
 }
 
 
@@ -124,3 +126,16 @@ def test_missing_variables_are_all_named_with_a_remedy() -> None:
     ) as refusal:
         Settings(redis_url="redis://cache").require("database_url", "redis_url", "object_store")
     assert refusal.value.field == "SHUNTER_DATABASE_URL"
+
+
+def test_what_has_ended_is_kept_for_days() -> None:
+    assert (Settings().keep_s, Settings().keep_failed_s) == (7 * 86_400, 30 * 86_400)
+    settings = Settings.from_environment(GOOD)
+    assert (settings.keep_s, settings.keep_failed_s) == (3 * 86_400, 43_200)
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "seven", "nan", "1e3", "40000", "7 "])
+@pytest.mark.parametrize("name", ["SHUNTER_KEEP_DAYS", "SHUNTER_KEEP_FAILED_DAYS"])
+def test_days_that_make_no_sense_are_refused(name: str, days: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is .*number of days"):
+        Settings.from_environment({name: days})
