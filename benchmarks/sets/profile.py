@@ -12,35 +12,56 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from benchmarks.contest import Plan
-from benchmarks.contestants.shunter import Submit, many, wait_until_settled
+from benchmarks.contestants.shunter import Submit, in_threads, many, wait_until_settled
 from benchmarks.models import sample_rows
 from benchmarks.progress import Progress
 from benchmarks.report import Report
 from benchmarks.rig import MODELS, OUT, Rig, rig
 
 SAMPLES_A_SECOND = 250
-ITEMS, QUICK_ITEMS = 400_000, 100_000
+QUICKER = 4
 LONGEST_S = 600
 SHOWN = 8
 
 
 def measure(plan: Plan, progress: Progress) -> Sequence[Report]:
-    """One table for each model: CPU µs per item and process, and where they went."""
-    progress.expect(2)
-    return [_profile(model, QUICK_ITEMS if plan.quick else ITEMS, progress) for model in ("noop", "mlp")]
+    """One table for each load: CPU µs per item and process, and where they went."""
+    progress.expect(len(LOADS))
+    return [_profile(load, plan.quick, progress) for load in LOADS]
 
 
-def _profile(model: str, items: int, progress: Progress) -> Report:
-    progress.step(model)
-    report = Report(f"profile-{model}", ["process", "CPU µs per item", "where, in µs"], kind="bench")
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What passes while it is sampled."""
+
+    name: str
+    model: str
+    submit: Submit
+    items: int
+
+
+LOADS = (
+    Load("noop", "noop", many("noop"), 400_000),
+    Load("mlp", "mlp", many("mlp"), 400_000),
+    Load("jobs", "mlp", in_threads("mlp", 16), 10_000),
+)
+"""Items in bulk without a model and with one, and jobs of one row each."""
+
+
+def _profile(load: Load, quick: bool, progress: Progress) -> Report:
+    progress.step(load.name)
+    report = Report(f"profile-{load.name}", ["process", "CPU µs per item", "where, in µs"], kind="bench")
+    model, submit = load.model, load.submit
+    items = load.items // QUICKER if quick else load.items
     with rig({model: MODELS / model}) as bench:
-        worker, submit = bench.the_worker(), many(model)
+        worker = bench.the_worker()
         rows = sample_rows(model, items)
         _pass(bench, submit, rows[: items // 10])
         hub = psutil.Process(worker.pid)
@@ -48,7 +69,7 @@ def _profile(model: str, items: int, progress: Progress) -> Report:
         engine = max(hub.children(), key=lambda child: child.cpu_times().user)
         watched = {"producer": psutil.Process(), "hub": hub, "engine": engine, **_servers()}
         before = {name: _cpu_s(process) for name, process in watched.items()}
-        spies = [_spy(name, watched[name].pid, model) for name in ("producer", "hub", "engine")]
+        spies = [_spy(name, watched[name].pid, load) for name in ("producer", "hub", "engine")]
         began = time.perf_counter()
         _pass(bench, submit, rows)
         seconds = time.perf_counter() - began
@@ -57,7 +78,7 @@ def _profile(model: str, items: int, progress: Progress) -> Report:
             spy.send_signal(signal.SIGINT)
             spy.wait()
     for name, micros in spent.items():
-        stacks = OUT / f"profile-{model}-{name}.txt"
+        stacks = OUT / f"profile-{load.name}-{name}.txt"
         report.row(name, micros, _where(stacks, micros) if stacks.exists() else "")
     report.notes.append(
         f"{items:,} items in {seconds:.1f} s, while being sampled; each µs is told of the innermost "
@@ -90,8 +111,8 @@ def _cpu_s(process: psutil.Process) -> float:
     return ended + sum(time.user + time.system for time in times)
 
 
-def _spy(name: str, pid: int, model: str) -> subprocess.Popen[bytes]:
-    target = OUT / f"profile-{model}-{name}.txt"
+def _spy(name: str, pid: int, load: Load) -> subprocess.Popen[bytes]:
+    target = OUT / f"profile-{load.name}-{name}.txt"
     target.unlink(missing_ok=True)
     how = f"--format raw --rate {SAMPLES_A_SECOND} --gil --duration {LONGEST_S} -p {pid} -o".split()
     spy = Path(sys.executable).with_name("py-spy")
