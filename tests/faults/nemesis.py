@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -86,6 +86,11 @@ class Nemesis:
         self.api = self.place.spawn(["-m", "shunter", "api", "--port", str(self.port)])
         wait_until(self._api_answers, 60)
 
+    def stop_api(self) -> None:
+        """kill -9."""
+        self.api.kill()
+        self.api.wait()
+
     def strike(self) -> None:
         """Strike something, by chance."""
         names = sorted(self.only or STRIKES)
@@ -120,8 +125,7 @@ class Nemesis:
 
     def kill_api(self, _: Hub) -> None:
         """kill -9; it is started again."""
-        self.api.kill()
-        self.api.wait()
+        self.stop_api()
         self.start_api()
 
     def kill_redis(self, _: Hub) -> None:
@@ -176,8 +180,10 @@ def campaign(
     healed_within_s: float = HEALED_WITHIN_S,
 ) -> Verdict:
     """Strike for so many seconds under load, heal, and check."""
-    with arena(directory, row_s=0.001, max_rows=64, source=MODEL_SOURCE) as place:
+    with ExitStack() as stack:
+        place = stack.enter_context(arena(directory, row_s=0.001, max_rows=64, source=MODEL_SOURCE))
         nemesis, ledger = Nemesis(place, rng, only), Ledger()
+        stack.callback(nemesis.stop_api)
         baseline = _redis_keys(place)
         with _producers(place, nemesis.url, ledger, rng):
             until = time.monotonic() + seconds
@@ -185,10 +191,12 @@ def campaign(
                 pass_time(rng.uniform(*PAUSES_S))
                 nemesis.strike()
                 print(f"strike {len(nemesis.struck)}: {nemesis.struck[-1].what}", flush=True)
+            # While the fleet is at work, and mends what was just struck.
+            told = [f"verify, under load: {finding}" for finding in examine(place.settings)[1]]
         # Whoever has not ended by then is told below.
         with suppress(AssertionError):
             wait_until(lambda: _settled(place), healed_within_s)
-        wrong = [*violations(place, ledger), *_fleet_violations(place, baseline)]
+        wrong = [*told, *violations(place, ledger), *_fleet_violations(place, baseline)]
         return Verdict(ledger, wrong, nemesis.struck, list(_table(place, nemesis.struck)))
 
 
