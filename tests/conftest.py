@@ -8,9 +8,13 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg2
 import pytest
 import redis
+from hypothesis import settings
 
 from shunter.embedded import EmbeddedServer, start_postgres, start_redis
 from shunter.migrations import migrate
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
+settings.load_profile("unhurried")
 
 TEMPLATE = "shunter_template"
 _numbers = count(1)

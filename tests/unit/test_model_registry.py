@@ -47,7 +47,7 @@ def test_settings_of_a_newer_version_are_ignored_in_the_database_only() -> None:
         ("[batching]\nmax_row = 3", "[batching] does not know 'max_row': did you mean 'max_rows'?"),
         ("[batching]\nmax_rows = 0", "[batching] max_rows is 0: write a whole number from 1"),
         ("[batching]\nmax_rows = true", "[batching] max_rows is True"),
-        ("[batching]\ntokens = 'summed'", 'tokens is \'summed\': write "padded" or "packed"'),
+        ("[batching]\ntokens = 'summed'", "tokens is 'summed': write one of padded, packed"),
         ("[batching]\nmax_wait_s = inf", "max_wait_s is inf: write a number of seconds"),
         ("[run]\nwarmup = 1", "warmup is 1: write true or false"),
         ("[run]\nwarmup = true", "warmup needs rows: declare [signature.inputs]"),

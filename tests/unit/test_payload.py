@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -32,8 +32,6 @@ from shunter.storage.payload import (
     row_count,
     to_json,
 )
-
-UNHURRIED = settings(deadline=None)  # a busy machine is no failure
 
 INTS = st.integers(-(2**63), 2**64 - 1)
 DTYPES = (
@@ -77,19 +75,16 @@ def round_trip(rows: list[Any]) -> list[Any]:
     return decode_rows(block)
 
 
-@UNHURRIED
 @given(st.lists(VALUES, max_size=5))
 def test_any_rows_round_trip_exactly(rows: list[Any]) -> None:
     assert same(round_trip(rows), rows)
 
 
-@UNHURRIED
 @given(ARRAYS, st.integers(1, 5))
 def test_equal_arrays_round_trip_exactly(array: Any, count: int) -> None:
     assert same(round_trip([array] * count), [array] * count)
 
 
-@UNHURRIED
 @given(
     st.lists(hnp.from_dtype(np.dtype("<f4")), min_size=1)
     | st.lists(hnp.from_dtype(np.dtype("?")), min_size=1)
@@ -277,14 +272,12 @@ def frame(kind: int, count: int, body: bytes) -> bytes:
     return start + struct.pack("<I", zlib.crc32(body, zlib.crc32(start))) + body
 
 
-@UNHURRIED
 @given(st.binary(max_size=200))
 def test_random_bytes_are_no_block(data: bytes) -> None:
     with pytest.raises(PayloadError):
         decode_rows(data)
 
 
-@UNHURRIED
 @given(st.lists(VALUES, max_size=3), st.data())
 def test_no_changed_byte_goes_unnoticed(rows: list[Any], data: st.DataObject) -> None:
     block = bytearray(encode_rows(rows))
@@ -293,7 +286,6 @@ def test_no_changed_byte_goes_unnoticed(rows: list[Any], data: st.DataObject) ->
         decode_rows(bytes(block))
 
 
-@UNHURRIED
 @given(st.lists(VALUES, max_size=3), st.data())
 def test_no_cut_or_addition_goes_unnoticed(rows: list[Any], data: st.DataObject) -> None:
     block = encode_rows(rows)
@@ -305,13 +297,11 @@ def test_no_cut_or_addition_goes_unnoticed(rows: list[Any], data: st.DataObject)
             decode_rows(wrong)
 
 
-@UNHURRIED
 @given(st.integers(0, 255), st.integers(0, 2**32 - 1) | st.integers(0, 3), st.binary(max_size=100))
 def test_a_wrong_body_with_a_right_checksum_raises_nothing_else(kind: int, count: int, body: bytes) -> None:
     decode_quietly(frame(kind, count, body))
 
 
-@UNHURRIED
 @given(st.lists(VALUES, max_size=3), st.lists(ARRAYS, min_size=1, max_size=1), st.data())
 def test_a_changed_body_with_a_right_checksum_raises_nothing_else(
     rows: list[Any], arrays: list[Any], data: st.DataObject
@@ -424,7 +414,6 @@ def test_bytes_travel_as_base64_in_json() -> None:
     assert from_json(json.loads(text), where="inputs[0]") == row
 
 
-@UNHURRIED
 @given(
     st.recursive(
         st.none()
