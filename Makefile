@@ -59,7 +59,7 @@ bench: $(STAMP)  ## measure limits and peers, side by side: SETS="items lone" QU
 	@$(BIN)/python -m benchmarks $(SETS) $(if $(QUICK),--quick) $(if $(REPEATS),--repeats $(REPEATS)) </dev/null
 
 chaos: $(STAMP)  ## kill everything, count what was lost: SEED=1 MINUTES=5 TRIES=220
-	@$(BIN)/python -m tests.faults.nemesis --seed $(or $(SEED),0) --minutes $(or $(MINUTES),5) </dev/null
+	@$(BIN)/python -m tests.faults.chaos --seed $(or $(SEED),0) --minutes $(or $(MINUTES),5) </dev/null
 	@$(BIN)/python -m tests.faults.mutations </dev/null
 	@$(BIN)/python -m tests.faults.campaign --seed $(or $(SEED),0) --tries $(or $(TRIES),220) </dev/null
 	@FAULTS=full $(BIN)/python -m tests.faults --at-once 2 </dev/null

@@ -18,11 +18,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "shunter-data", "build", "dist", "out")
 
-NEMESIS = ("-m", "tests.faults.nemesis", "--seed", "5")
+CHAOS = ("-m", "tests.faults.chaos", "--seed", "5")
 PYTEST = ("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
 
-BRIEF = (*NEMESIS, "--minutes", "0.1", "--only", "kill -9 engine", "--healed-within", "60")
-HUB_KILLS = (*NEMESIS, "--minutes", "0.4", "--only", "kill -9 hub", "--healed-within", "60")
+BRIEF = (*CHAOS, "--minutes", "0.1", "--only", "kill -9 engine", "--healed-within", "60")
+HUB_KILLS = (*CHAOS, "--minutes", "0.4", "--only", "kill -9 hub", "--healed-within", "60")
 
 CAUGHT_WITHIN_S = 400
 
@@ -86,7 +86,13 @@ MUTATIONS = (
     ),
     Mutation(
         "an exception is swallowed, and its row reported as a success",
-        [Edit("workers/isolation.py", "return Failure(error.code, shorten(error.message))", "return None")],
+        [
+            Edit(
+                "workers/stages.py",
+                "run.results[index] = result",
+                "run.results[index] = None if hasattr(result, 'code') else result",
+            )
+        ],
         BRIEF,
     ),
     Mutation(

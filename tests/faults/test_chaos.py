@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.arena import chosen, size
-from tests.faults.nemesis import campaign, report
+from tests.faults.chaos import campaign, report
 
 
 @pytest.mark.timeout(900)
