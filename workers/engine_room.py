@@ -290,6 +290,7 @@ class EngineRoom:
             move=Move.RETRY,
             state=JobState.QUEUED,
             error={"code": code, "message": reason},
+            counts_attempt=True,
         )
         self._end_run(held, model, outcome)
 

@@ -43,9 +43,9 @@ class Model:
         if "die" in rows or ("once" in rows and not self.once.exists()):
             self.once.touch()
             signal.raise_signal(signal.SIGSEGV)
-        if len(rows) > 100 and "crowd" in rows:
+        if len(rows) > 6 and "crowd" in rows:
             os._exit(77)
-        if len(rows) > 100 and "vast" in rows:
+        if len(rows) > 4 and "vast" in rows:
             raise MemoryError
         while "hang" in rows:
             time.sleep(1)
@@ -169,7 +169,7 @@ def test_a_death_that_does_not_come_again_fails_nobody(room: Room) -> None:
 
 
 def test_a_crash_that_takes_a_large_batch_fails_nobody(room: Room) -> None:
-    crowd, other = room.run(job_of(["crowd"] * 256), job_of([1]))
+    crowd, other = room.run(job_of(["crowd"] * 12), job_of([1]))
     assert (crowd.state, crowd.rows_failed) == (JobState.SUCCEEDED, 0)
     assert outputs_of(other) == [1]
 
@@ -184,7 +184,7 @@ def test_what_does_not_fit_is_remembered_and_told_to_the_next_engine(room: Room)
     full, _ = room.run(job_of(["vast"] * 256), job_of(["once"]))
     assert full.state is JobState.SUCCEEDED
     ((key, ceiling),) = room.remembered
-    assert (key, ceiling.rows) == (("tiny", 1), 64)
+    assert (key, ceiling.rows) == (("tiny", 1), 4)
     again, _ = room.run(job_of(["vast"] * 256), job_of(["die"]))
     assert again.state is JobState.SUCCEEDED
     assert len(room.remembered) == 1

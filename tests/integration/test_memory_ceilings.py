@@ -11,10 +11,14 @@ from shunter.storage.memory_ceilings import MemoryCeilings
 from shunter.workers.messages import MemoryFull
 from tests.engine_process import EngineProcess, job_of, outputs_of, write_model
 
-# More than 30 units do not fit; a unit is a token where rows have a length, else a row.
+# More than 30 units do not fit; a unit is a token where rows have a length, else a row. A batch takes the
+# same time whatever its size: so larger ones are tried for as long as they fit.
 LAWFUL = """
+import time
+
 class Model:
     def forward(self, rows):
+        time.sleep(0.001)
         if sum(rows) > 30:
             raise MemoryError
         return rows
@@ -52,13 +56,13 @@ def test_memory_runs_out_a_few_times_once_and_never_again_after_a_restart(tmp_pa
     with EngineProcess(directory).loaded() as engine:
         jobs = [job_of([1] * 900), job_of([1] * 300)]
         assert [outputs_of(outcome) for outcome in engine.run(*jobs)] == [[1] * 900, [1] * 300]
-        assert sum(batch.ooms for batch in engine.batches) == 4, "256, 128, 64 and 32 rows, and once each"
+        assert 1 <= sum(batch.ooms for batch in engine.batches) <= math.log2(256) + 2
         found = tuple(message.ceiling for message in engine.heard if isinstance(message, MemoryFull))
-        assert [ceiling.rows for ceiling in found] == [16]
+        assert 8 <= found[-1].rows <= 30
     with EngineProcess(directory, ceilings=found).loaded() as engine:
         assert outputs_of(engine.run_rows([1] * 900)) == [1] * 900
         assert {batch.ooms for batch in engine.batches} == {0}
-        assert max(batch.rows for batch in engine.batches) == 16
+        assert max(batch.rows for batch in engine.batches) <= 30
 
 
 def test_a_length_that_did_not_fit_tells_how_many_rows_of_other_lengths_do(tmp_path: Path) -> None:
