@@ -85,7 +85,7 @@ def test_a_hub_that_loses_the_replies_of_commits_finds_out_what_became_of_them(t
         assert unhappened(place, points, "drop") == []
 
 
-@pytest.mark.skipif(not size(0, 1), reason="waits for a lease: in `make chaos` only")
+@pytest.mark.full
 def test_a_hub_that_hangs_between_two_writes_holds_up_nothing_for_ever(tmp_path: Path) -> None:
     with arena(tmp_path) as place:
         hung = place.start_hub("settle.before=hang@1")

@@ -41,7 +41,7 @@ def test_a_redis_that_is_slow_then_cut_then_silent_costs_only_time(tmp_path: Pat
         assert not hub.dead
 
 
-@pytest.mark.skipif(not size(0, 1), reason="waits for a lease: in `make chaos` only")
+@pytest.mark.full
 def test_a_worker_that_cannot_reach_postgres_is_replaced_and_writes_nothing_late(tmp_path: Path) -> None:
     with arena(tmp_path, row_s=0.02, max_rows=8) as place, Proxy(place.postgres.port) as network:
         cut_off = place.start_hub(database_url=through(network, place.settings.database_url))
