@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shunter.storage import failpoints
-from shunter.storage.errors import InvalidInput, ObjectStoreUnavailable, SettingsError
+from shunter.storage.errors import InvalidInput, ObjectNotFound, ObjectStoreUnavailable, SettingsError
 from shunter.storage.job import Claim, ClaimedJob, JobState, Move
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import Outcome, RowFailure, failed
@@ -68,7 +68,7 @@ def assemble(run: JobRun, store: ObjectStore, *, now: float) -> Outcome:
             return _all_failed(run, failures, now)
         output = store_block(store, block, key=lambda: output_key(*run.claim))
         failpoints.hit("engine.stored")
-    except (ObjectStoreUnavailable, SettingsError) as error:
+    except (ObjectNotFound, ObjectStoreUnavailable, SettingsError) as error:
         return retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)
     except InvalidInput as error:
         return refused(run, error.code, f"the outputs cannot be stored: {error.message}")

@@ -89,7 +89,7 @@ class EngineRoom:
     def stats(self) -> dict[str, object]:
         """The batches of each model version."""
         now = time.monotonic()
-        return {join_key(*key): stats.document(now) for key, stats in self._stats.items()}
+        return {join_key(*key): self._stats[key].document(now) for key in self._models}
 
     def hand_over(self, held: Held) -> None:
         """Give a claimed job to its engine; without one it waits until `arrange` starts it."""
