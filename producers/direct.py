@@ -12,6 +12,7 @@ import psycopg2
 from shunter.producers.cache import FinishedCache
 from shunter.producers.outputs import JobResults
 from shunter.producers.publisher import Publisher
+from shunter.producers.scoring.request import Scorings
 from shunter.producers.status import JobStatus, job_status
 from shunter.producers.submission import Accepted, Options
 from shunter.producers.submit import Submitter
@@ -96,6 +97,12 @@ class DirectBackend:
     ) -> Sequence[JobStatus]:
         """The newest jobs first; their place in line is not counted."""
         return self._without_place(self.repository.find(state=state, model=model, before=before, limit=limit))
+
+    @property
+    def scorings(self) -> Scorings:
+        from shunter.producers.scoring.scorer import Scorer  # noqa: PLC0415 - pyarrow, for scoring only
+
+        return Scorer(self.database, self.registry, self.workers)
 
     def check_database(self) -> None:
         """Raise DatabaseUnavailable unless Postgres answers and holds our tables."""

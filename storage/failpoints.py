@@ -33,6 +33,8 @@ POINTS: Mapping[str, type[Unavailable]] = {
     "settle.committed": DatabaseUnavailable,  # settled, the hub does not know
     "relay.committed": QueueUnavailable,  # enqueued anew, not pushed
     "rescue.committed": QueueUnavailable,  # put back, not pushed
+    "plan.committed": QueueUnavailable,  # chunks stored, not pushed
+    "dataset.published": DatabaseUnavailable,  # to be seen, and not yet said to be
 }
 """Every point, and what `error` raises there."""
 

@@ -83,7 +83,8 @@ def main(arguments: EngineArguments) -> NoReturn:
     loaded.set()
     hub.send(Loaded(load_s=time.monotonic() - began, max_rows=config.batching.max_rows))
     store = open_object_store(arguments.object_store)
-    _run(Stages(line, runner, store, send=hub.send, bunch_rows=config.batching.max_rows))
+    rows, signature = config.batching.max_rows, config.signature
+    _run(Stages(line, runner, store, send=hub.send, bunch_rows=rows, signature=signature))
     hub.send(Stopped(line.returned))
     leave(EXIT_STOPPED)
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from shunter.storage.errors import (
-    ObjectNotFound,
+    InvalidInput,
+    NotFound,
     ObjectStoreUnavailable,
     PayloadError,
     SettingsError,
@@ -25,8 +26,11 @@ from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import Outcome
 from shunter.storage.payload import decode_rows
 from shunter.storage.results import Blob, load_block
+from shunter.storage.scoring.chunk import is_chunk
+from shunter.storage.signature import Signature
 from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, refused, retried
 from shunter.workers.batcher import Batch, Row
+from shunter.workers.chunks import Chunks
 from shunter.workers.isolation import Isolated, Verdict
 from shunter.workers.line import Line
 from shunter.workers.messages import BatchDone, Begun, Finished, ToHub
@@ -34,6 +38,8 @@ from shunter.workers.runner import Inputs, Runner
 
 FINISH_QUEUE = 2
 """Batches that may wait for their postprocessing before the model has to."""
+
+UNDECLARED = Signature()
 
 Decoded = tuple[JobRun, int, Any]
 """A row before it has a place in line: its job, its index, its value."""
@@ -67,11 +73,13 @@ class Stages:
         *,
         send: Callable[[ToHub], None],
         bunch_rows: int,
+        signature: Signature = UNDECLARED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line = line
         self._runner = runner
         self._store = store
+        self._chunks = Chunks(signature)
         self._send = send
         self._bunch_rows = bunch_rows
         self._clock = clock
@@ -82,7 +90,7 @@ class Stages:
         """Decode and preprocess jobs as they arrive, for ever."""
         while True:
             bunch = self._line.next_jobs()
-            rows = [(run, *row) for run in bunch for row in enumerate(self._decode(run))]
+            rows = [(run, *row) for run in bunch for row in self._good(run, self._decode(run))]
             with self._hold("preprocess", bunch if self._runner.preprocesses else ()):
                 for start in range(0, len(rows), self._bunch_rows):
                     self._preprocess(rows[start : start + self._bunch_rows])
@@ -124,16 +132,27 @@ class Stages:
             self._report(run, expired(run))
             return []
         try:
+            if is_chunk(job.input):
+                return self._chunks.open(run)
             rows = decode_rows(load_block(self._store, Blob(job.input, job.input_key)))
             if len(rows) != job.rows:
                 raise PayloadError(f"the input holds {len(rows)} rows, the job says {job.rows}")
-        except (PayloadError, ObjectNotFound) as error:
-            self._report(run, refused(run, error.code, error.message))
-            return []
         except (ObjectStoreUnavailable, SettingsError) as error:
             self._report(run, retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now))
             return []
+        except (PayloadError, NotFound, InvalidInput) as error:
+            self._report(run, refused(run, error.code, error.message))
+            return []
         return rows
+
+    def _good(self, run: JobRun, values: list[Any]) -> Iterable[tuple[int, Any]]:
+        """The rows of a job with their indices; those of a chunk that were bad already need no model."""
+        if run.carried is None:
+            return enumerate(values)
+        bad = [(run, index, value) for index, value in enumerate(values) if isinstance(value, Verdict)]
+        if bad:
+            self._results.put(bad)
+        return [(index, value) for index, value in enumerate(values) if not isinstance(value, Verdict)]
 
     def _preprocess(self, decoded: list[Decoded]) -> None:
         began = self._clock()
@@ -206,7 +225,12 @@ class Stages:
             run.results[index] = result
             run.remaining -= 1
             if not run.remaining and not run.ended:
-                self._report(run, assemble(run, self._store, now=self._clock()))
+                self._report(run, self._assemble(run))
+
+    def _assemble(self, run: JobRun) -> Outcome:
+        if run.carried is None:
+            return assemble(run, self._store, now=self._clock())
+        return self._chunks.assemble(run, run.carried, now=self._clock())
 
     def _report(self, run: JobRun, outcome: Outcome) -> None:
         if self._line.end(run):

@@ -30,6 +30,8 @@ from shunter.workers.lists import Lists
 from shunter.workers.relay import Relay
 from shunter.workers.remote_control import Revoker
 from shunter.workers.rescuer import Rescuer
+from shunter.workers.scoring_finisher import ScoringFinisher
+from shunter.workers.scoring_planner import ScoringPlanner
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,8 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
     duties = Housekeeper(
         [rescuer, Relay(repair, lists), Expiry(repair), Unserved(repair), Upkeep(repair, registry)]
     )
+    # Apart from the others, which must not wait for somebody's files.
+    scorings = Housekeeper([ScoringPlanner(repair, lists), ScoringFinisher(repair)])
     try:
         worker = app.Worker(
             hostname=f"{options.name}@{host}",
@@ -90,6 +94,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         )
         worker.start()
     finally:
+        scorings.stop()
         duties.stop()
         hub.stop()
         revoker.stop()
