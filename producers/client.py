@@ -203,6 +203,22 @@ class Client:
         )
         return Scoring(self, UUID(self.backend.scorings.create(request).id))
 
+    def retry_errors(
+        self,
+        id: str | UUID,
+        *,
+        output: str | os.PathLike[str] | None = None,
+        version: int | None = None,
+    ) -> Scoring:
+        """Run the failed rows of an ended scoring again, as a scoring of its own, by the newest version.
+
+        Without an output its rows go to a folder below the earlier one. Raises UnknownScoring, Conflict.
+        """
+        place = None if output is None else os.fspath(output)
+        earlier = parse_item_id(str(id))[0]
+        begun = self.backend.scorings.retry_errors(earlier, output=place, version=version)
+        return Scoring(self, UUID(begun.id))
+
     def scoring(self, id: str | UUID) -> Scoring:
         """The handle of a scoring by its id; asks nobody yet. InvalidInput if it is no id."""
         return Scoring(self, parse_item_id(str(id))[0])

@@ -15,6 +15,7 @@ from shunter.commands.jobs import cancel, results, status, submit
 from shunter.commands.listings import models, workers
 from shunter.commands.processes import api, flower, migrate, worker
 from shunter.commands.quarantine import quarantine
+from shunter.commands.score import score, scorings
 from shunter.storage.errors import ShunterError
 
 EXIT_FAILED = 1
@@ -43,6 +44,8 @@ for command in (
     status,
     results,
     cancel,
+    score,
+    scorings,
     workers,
     models,
     quarantine,

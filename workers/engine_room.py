@@ -13,7 +13,7 @@ from shunter.storage.outcome import Outcome, failed
 from shunter.storage.worker_registry import Serving
 from shunter.workers import messages, retry
 from shunter.workers.engine_handle import EngineGone, EngineHandle, EngineMail
-from shunter.workers.holdings import Held, Holdings, ModelKey, credit_rows
+from shunter.workers.holdings import CHUNKS_AHEAD, Held, Holdings, ModelKey, credit_rows
 from shunter.workers.stats import BatchStats
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class EngineRoom:
     def held(self, key: ModelKey) -> tuple[int, Mapping[Priority, int]]:
         """How many rows of a model version the worker may hold, and how many it holds of each class."""
         credit = credit_rows(self._models[key].config.batching.max_rows, self._stats[key].rows_per_s)
-        return credit, self._holdings.rows(key)
+        return credit, self._holdings.rows(key, chunk_rows=credit // CHUNKS_AHEAD + 1)
 
     def serving(self) -> tuple[Serving, ...]:
         """What the worker serves, and how each model version is."""

@@ -70,6 +70,13 @@ def check_columns(names: Sequence[str], facts: InputFacts) -> None:
             raise InvalidInput(f"the input has no column {name!r}: {hint}", field="columns")
 
 
+def text_rows(sources: Sequence[Source], format: str) -> int:
+    """About how many rows text files have, by the length of the first ones and the sizes of the files."""
+    sample = [len(record or b"") for record in islice(_head(sources[0], format), SAMPLE_RECORDS)]
+    each = max(1.0, sum(sample) / max(1, len(sample)))
+    return max(len(sample), int(sum(source.size for source in sources) / each))
+
+
 def _parquet(sources: Sequence[Source]) -> InputFacts:
     first: pa.Schema | None = None
     rows = 0

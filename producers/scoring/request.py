@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from shunter.producers.scoring.estimate import Estimate
 from shunter.storage.errors import InvalidInput
 from shunter.storage.job import Priority
 from shunter.storage.scoring.formats import FORMATS
@@ -84,6 +85,9 @@ class Scorings(Protocol):
 
     def retry_errors(self, id: UUID, *, output: str | None, version: int | None) -> ScoringStatus:
         """Begin a scoring of the rows that failed in an earlier one."""
+
+    def estimate(self, request: ScoringRequest) -> Estimate:
+        """What a scoring would cost; stores nothing."""
 
     def get(self, id: UUID) -> ScoringStatus:
         """Where one stands; UnknownScoring."""

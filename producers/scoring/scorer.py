@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from shunter.producers.scoring.inspection import choose_columns, inspect
+from shunter.producers.scoring.estimate import Estimate
+from shunter.producers.scoring.inspection import choose_columns, inspect, text_rows
 from shunter.producers.scoring.request import ScoringRequest, ScoringStatus, scoring_status
 from shunter.producers.submission import check_model_name
 from shunter.storage.database import Database
@@ -70,6 +71,24 @@ class Scorer:
             return scoring_status(known)
         return self._begin(spec, self._repository.sources(id), earlier.rows_failed)
 
+    def estimate(self, request: ScoringRequest) -> Estimate:
+        """What `create` would begin; stores nothing."""
+        model = self._registry.get(check_model_name(request.model), request.version)
+        sources = find_sources(request.input)
+        spec, total_rows = self._resolve(request, model, sources)
+        rows = text_rows(sources, spec.input_format) if total_rows is None else total_rows
+        live = [worker for worker in self._workers.present() if worker.live]
+        return Estimate(
+            model=model.name,
+            version=model.version,
+            files=len(sources),
+            rows=rows,
+            exact=total_rows is not None,
+            chunk_rows=spec.chunk_rows,
+            workers=sum(worker.serving(model.name, model.version) is not None for worker in live),
+            rows_per_s=self._rate(model),
+        )
+
     def get(self, id: UUID) -> ScoringStatus:
         return scoring_status(self._repository.get(id))
 
@@ -133,10 +152,13 @@ class Scorer:
 
     def _chunk_rows(self, model: RegisteredModel) -> int:
         """Decided once, so that the same chunks come of it whoever plans them, and after any kill."""
+        return chunk_rows(model.config.batching.max_rows, self._rate(model))
+
+    def _rate(self, model: RegisteredModel) -> float:
+        """The median of what the workers have measured, in rows per second; 0 if none has."""
         name = f"{model.name}:{model.version}"
         rates = [
             worker.stats[name]["rows_per_s"] for worker in self._workers.present() if name in worker.stats
         ]
         measured = sorted(rate for rate in rates if rate)
-        rate = measured[len(measured) // 2] if measured else 0.0
-        return chunk_rows(model.config.batching.max_rows, rate)
+        return float(measured[len(measured) // 2]) if measured else 0.0

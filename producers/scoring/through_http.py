@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
+from shunter.producers.scoring.estimate import Estimate
 from shunter.producers.scoring.request import ScoringRequest, ScoringStatus, read_scoring_document
 
 
@@ -22,6 +23,9 @@ class HttpScorings:
     def retry_errors(self, id: UUID, *, output: str | None, version: int | None) -> ScoringStatus:
         body = {"output": output, "version": version}
         return read_scoring_document(self._request("POST", f"/v1/scorings/{id}/retry-errors", json=body))
+
+    def estimate(self, request: ScoringRequest) -> Estimate:
+        return Estimate(**self._request("POST", "/v1/scorings/estimate", json=asdict(request)))
 
     def get(self, id: UUID) -> ScoringStatus:
         return read_scoring_document(self._request("GET", f"/v1/scorings/{id}"))
