@@ -77,7 +77,8 @@ class Records:
             lines = io.BytesIO(rest + block).readlines()
             rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
             for line in lines:
-                yield (None if skipped else line), skipped + len(line)
+                large = skipped or len(line) > MAX_RECORD_BYTES
+                yield (None if large else line), skipped + len(line)
                 skipped = 0
             if len(rest) + skipped > MAX_RECORD_BYTES:
                 skipped, rest = skipped + len(rest), b""

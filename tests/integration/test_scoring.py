@@ -155,26 +155,27 @@ def test_two_scorings_never_write_to_one_place(fleet: ScoringFleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("input", "options", "refusal", "told"),
+    ("input", "options", "refusal"),
     [
-        ("missing.parquet", {}, NotFound, "no file is at"),
-        ("empty.parquet", {}, EmptyRows, "there is no row"),
-        ("torn.parquet", {}, UnreadableInput, "cannot be read as Parquet"),
-        ("*.parquet", {}, InvalidInput, "differs|cannot be read"),
-        ("in.parquet", {"columns": ["z"]}, InvalidInput, "no column 'z': it has id, x"),
-        ("in.parquet", {"key": "idd"}, InvalidInput, "did you mean 'id'"),
-        ("in.dat", {}, InvalidInput, "does not tell its format"),
-        ("in.parquet", {"max_errors": "many"}, InvalidInput, "give a number of rows"),
+        ("missing.parquet", {}, (NotFound, "no file is at")),
+        ("empty.parquet", {}, (EmptyRows, "there is no row")),
+        ("torn.parquet", {}, (UnreadableInput, "cannot be read as Parquet")),
+        ("*.parquet", {}, (InvalidInput, "differs|cannot be read")),
+        ("in.parquet", {"columns": ["z"]}, (InvalidInput, "no column 'z': it has id, x")),
+        ("in.parquet", {"key": "idd"}, (InvalidInput, "did you mean 'id'")),
+        ("in.dat", {}, (InvalidInput, "does not tell its format")),
+        ("in.parquet", {"max_errors": "many"}, (InvalidInput, "give a number of rows")),
     ],
 )
 def test_what_cannot_be_scored_is_refused_before_work_starts(
-    fleet: ScoringFleet, input: str, options: dict[str, Any], refusal: type[Exception], told: str
+    fleet: ScoringFleet, input: str, options: dict[str, Any], refusal: tuple[type[Exception], str]
 ) -> None:
     write_numbers(fleet.directory / "in.parquet", 0, 3)
     write_numbers(fleet.directory / "empty.parquet", 0, 0)
     (fleet.directory / "torn.parquet").write_bytes(b"PAR1 nothing of the kind PAR1")
     (fleet.directory / "in.dat").write_bytes(b"1")
-    with pytest.raises(refusal, match=told):
+    kind, told = refusal
+    with pytest.raises(kind, match=told):
         fleet.begin(input, **options)
     assert fleet.scorer.find() == []
 
