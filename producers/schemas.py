@@ -115,8 +115,8 @@ class ScoringBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str = Field(min_length=1, max_length=255, description="The name of a registered model.")
-    input: str = Field(min_length=1, description="A file, directory, glob or s3:// prefix.")
-    output: str = Field(min_length=1, description="A directory or s3:// prefix that does not exist yet.")
+    input: str = Field(min_length=1, description="A file, directory, glob or S3 prefix.")
+    output: str = Field(min_length=1, description="A directory or S3 prefix that does not exist yet.")
     version: int | None = Field(None, ge=1, le=MAX_VERSION, description="The highest one if left out.")
     columns: list[str] = Field([], description="What a row is made of: one column bare, several as a dict.")
     key: str | None = Field(None, description="The column that names the rows.")

@@ -1,4 +1,4 @@
-"""`shunter score` on a whole fleet, an engine and a hub killed meanwhile: nothing is lost, doubled or moved."""
+"""`shunter score` on a whole fleet, an engine and a hub killed meanwhile: the dataset is the same."""
 
 from __future__ import annotations
 
