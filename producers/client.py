@@ -148,9 +148,10 @@ class Client:
     def score(
         self,
         model: str,
-        input: str | os.PathLike[str],
+        input: object,
         output: str | os.PathLike[str],
         *,
+        query: str | None = None,
         columns: Sequence[str] = (),
         key: str | None = None,
         keep: Sequence[str] = (),
@@ -168,7 +169,9 @@ class Client:
         The same call again is the same scoring. Places must be reachable by the workers as well.
 
         Args:
-            input: a file, a directory, a glob or an `s3://` prefix of Parquet, JSONL or CSV files.
+            input: a file, a directory, a glob or an `s3://` prefix of Parquet, JSONL or CSV files; or
+                rows, as an Arrow table or an iterable of dicts, which are staged in the object store first.
+            query: SQL, with the URL of a Postgres as the input: its rows are staged, all of one snapshot.
             output: a directory or `s3://` prefix that does not exist yet; it appears when it is whole.
             columns: what a row is made of: one gives the bare value, several a dict, none the model's
                 declared inputs, or whatever is neither key nor kept.
@@ -187,7 +190,7 @@ class Client:
         """
         request = ScoringRequest(
             model=model,
-            input=os.fspath(input),
+            input=self._input_place(input, query),
             output=os.fspath(output),
             version=version,
             columns=columns,
@@ -202,6 +205,15 @@ class Client:
             force=force,
         )
         return Scoring(self, UUID(self.backend.scorings.create(request).id))
+
+    def _input_place(self, input: Any, query: str | None) -> str:
+        if query is not None:
+            from shunter.producers.scoring.staging import query_rows  # noqa: PLC0415 - needs pyarrow
+
+            input = query_rows(input, query)
+        if isinstance(input, str | os.PathLike):
+            return os.fspath(input)
+        return self.backend.scorings.stage(input)
 
     def retry_errors(
         self,

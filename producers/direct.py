@@ -102,7 +102,7 @@ class DirectBackend:
     def scorings(self) -> Scorings:
         from shunter.producers.scoring.scorer import Scorer  # noqa: PLC0415 - pyarrow, for scoring only
 
-        return Scorer(self.database, self.registry, self.workers)
+        return Scorer(self.database, self.registry, self.workers, self._store)
 
     def check_database(self) -> None:
         """Raise DatabaseUnavailable unless Postgres answers and holds our tables."""

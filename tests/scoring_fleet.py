@@ -20,6 +20,7 @@ from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.model_registry import ModelRegistry, ModelVersion
+from shunter.storage.object_store import open_object_store
 from shunter.storage.outcome import Outcome
 from shunter.storage.scoring.chunk import is_chunk
 from shunter.storage.worker_registry import WorkerRegistry
@@ -46,7 +47,12 @@ class ScoringFleet:
         self.directory = directory
         self.jobs = JobRepository(database)
         self.registry = ModelRegistry(database)
-        self.scorer = Scorer(database, self.registry, WorkerRegistry(database))
+        self.scorer = Scorer(
+            database,
+            self.registry,
+            WorkerRegistry(database),
+            open_object_store((directory / "objects").as_uri()),
+        )
         self.planner = ScoringPlanner(JobRepair(database), lists)
         self.finisher = ScoringFinisher(JobRepair(database))
         self.worker = uuid4()
@@ -61,7 +67,9 @@ class ScoringFleet:
 
     def begin(self, input: str | Path, output: str = "out", **options: Any) -> ScoringStatus:
         """Ask for a scoring of files below the directory."""
-        places = {"input": str(self.directory / input), "output": str(self.directory / output)}
+        input = input if "://" in str(input) else self.directory / input
+        output = output if "://" in output else str(self.directory / output)
+        places = {"input": str(input), "output": output}
         defaults = {"chunk_rows": 4}
         return self.scorer.create(ScoringRequest(model=MODEL, **{**defaults, **places, **options}))
 

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 from shunter.storage.errors import InvalidInput, ObjectStoreUnavailable, SettingsError
-from shunter.storage.object_store import open_object_store
 from shunter.storage.outcome import Outcome, RowFailure
 from shunter.storage.results import Blob
 from shunter.storage.scoring.chunk import Part, decode_chunk
+from shunter.storage.scoring.sources import store_at
 from shunter.storage.signature import Signature
 from shunter.workers.assembly import (
     STORE_RETRY_S,
@@ -79,7 +79,7 @@ def _files() -> Any:
 
 def _write(run: JobRun, carried: Carried, failures: Sequence[RowFailure]) -> Part:
     """Store what this run of the chunk has come to; its epoch keeps it apart from any other run."""
-    chunk, store = carried.chunk, open_object_store(carried.chunk.parts)
+    chunk, store = carried.chunk, store_at(carried.chunk.parts)
     name = f"{chunk.number:06}.{run.claim.epoch}"
     table = _files().output_table(run.results, carried, [failure.index for failure in failures])
     data, schema = _files().encode_rows(table, chunk) if table.num_rows else (b"", None)

@@ -15,13 +15,13 @@ from shunter.storage.database import Cursor
 from shunter.storage.errors import Conflict, InvalidInput, NotFound, SettingsError
 from shunter.storage.job import JobState
 from shunter.storage.job_repair import JobRepair
-from shunter.storage.object_store import open_object_store
 from shunter.storage.scoring import progress
 from shunter.storage.scoring.chunk import Span
 from shunter.storage.scoring.destination import ERRORS, Destination, open_destination, part_name
 from shunter.storage.scoring.formats import JSONL
 from shunter.storage.scoring.progress import ChunkRecord
 from shunter.storage.scoring.repository import end
+from shunter.storage.scoring.sources import store_at
 from shunter.storage.scoring.spec import Scoring, ScoringState
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def _write(cursor: Cursor, scoring: Scoring, destination: Destination) -> None:
             if fit is None:
                 destination.take(part["rows_key"], name)
             else:
-                destination.add(name, fit(open_object_store(destination.parts).get(part["rows_key"])))
+                destination.add(name, fit(store_at(destination.parts).get(part["rows_key"])))
             files.append(_File(name, part["rows"]))
         if chunk.rows_failed:
             name = f"{ERRORS}/{part_name(chunk.number, JSONL)}"

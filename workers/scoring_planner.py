@@ -15,14 +15,13 @@ from shunter.storage.envelope import Due, pack
 from shunter.storage.errors import InvalidInput, NotFound, SettingsError
 from shunter.storage.job import NewJob
 from shunter.storage.job_repair import JobRepair
-from shunter.storage.object_store import open_object_store
 from shunter.storage.scoring import progress
 from shunter.storage.scoring.chunk import Chunk, Place, Span
 from shunter.storage.scoring.destination import open_destination, part_name
 from shunter.storage.scoring.formats import compression_of
 from shunter.storage.scoring.progress import Standing
 from shunter.storage.scoring.repository import end
-from shunter.storage.scoring.sources import Source
+from shunter.storage.scoring.sources import Source, store_at
 from shunter.storage.scoring.spec import ScoringState
 from shunter.workers.lists import Lists
 
@@ -106,7 +105,7 @@ class ScoringPlanner:
             self._files = FilePlanner()
         scoring, place = standing.scoring, standing.place
         destination = open_destination(scoring.spec.output, scoring.id)
-        parts = open_object_store(destination.parts)
+        parts = store_at(destination.parts)
         chunks: list[Chunk] = []
         while len(chunks) < limit and place.file < scoring.files:
             source = progress.source_at(cursor, scoring.id, place.file)

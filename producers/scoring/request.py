@@ -80,6 +80,9 @@ class ScoringStatus:
 class Scorings(Protocol):
     """Scorings as a client sees them, direct or through the API. Every call may raise Unavailable."""
 
+    def stage(self, rows: object) -> str:
+        """Keep rows from Python where the fleet can read them; returns their place."""
+
     def create(self, request: ScoringRequest) -> ScoringStatus:
         """Begin a scoring, or find the one that answers the same question already."""
 

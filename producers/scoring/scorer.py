@@ -8,11 +8,13 @@ from uuid import UUID
 from shunter.producers.scoring.estimate import Estimate
 from shunter.producers.scoring.inspection import choose_columns, inspect, text_rows
 from shunter.producers.scoring.request import ScoringRequest, ScoringStatus, scoring_status
+from shunter.producers.scoring.staging import stage
 from shunter.producers.submission import check_model_name
 from shunter.storage.database import Database
 from shunter.storage.errors import Conflict, NotFinished
 from shunter.storage.ids import new_id
 from shunter.storage.model_registry import ModelRegistry, RegisteredModel
+from shunter.storage.object_store import ObjectStore
 from shunter.storage.scoring.destination import ERRORS, absolute_output, open_destination
 from shunter.storage.scoring.formats import PARQUET, common_format
 from shunter.storage.scoring.planning import chunk_rows
@@ -31,10 +33,17 @@ class InputDiffers(Conflict):
 class Scorer:
     """Satisfies Scorings with Postgres and the places that requests name."""
 
-    def __init__(self, database: Database, registry: ModelRegistry, workers: WorkerRegistry) -> None:
+    def __init__(
+        self, database: Database, registry: ModelRegistry, workers: WorkerRegistry, store: ObjectStore
+    ) -> None:
+        self._store = store
         self._repository = ScoringRepository(database)
         self._registry = registry
         self._workers = workers
+
+    def stage(self, rows: object) -> str:
+        """Raises InvalidInput, EmptyRows, Unavailable."""
+        return stage(rows, self._store)
 
     def create(self, request: ScoringRequest) -> ScoringStatus:
         """Raises InvalidInput and its kin, NotFound, Conflict, or Unavailable."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from shunter.producers.scoring.estimate import Estimate
 from shunter.producers.scoring.request import ScoringRequest, ScoringStatus, read_scoring_document
+from shunter.storage.errors import InvalidInput
 
 
 class HttpScorings:
@@ -16,6 +17,12 @@ class HttpScorings:
 
     def __init__(self, request: Callable[..., Any]) -> None:
         self._request = request
+
+    def stage(self, rows: object) -> str:
+        raise InvalidInput(
+            "rows from Python or a query are staged in the object store: use a client without a URL",
+            field="input",
+        )
 
     def create(self, request: ScoringRequest) -> ScoringStatus:
         return read_scoring_document(self._request("POST", "/v1/scorings", json=asdict(request)))

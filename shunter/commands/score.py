@@ -30,6 +30,7 @@ def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tup
 @click.command()
 @click.argument("model", required=False)
 @click.option("--input", "input_", metavar="GLOB|URL", help="A file, directory, glob or s3:// prefix.")
+@click.option("--query", metavar="SQL", help="Score its rows; --input is then the URL of a Postgres.")
 @click.option("--output", metavar="DIR|URL", help="A directory or s3:// prefix that does not exist yet.")
 @click.option("--column", "columns", multiple=True, callback=_names, metavar="A,B", help="What makes a row.")
 @click.option("--key", metavar="K", help="The column that names the rows.")
@@ -74,6 +75,7 @@ def score(
 
     \b
     shunter score digits --input 'images/*.parquet' --output scored --column pixels --key id
+    shunter score spam --input postgresql://db/mail --query 'SELECT id, text FROM mails' --output out --key id
     shunter score --retry-errors 0197a3c2-6d1e-7c4f-9b1a-5a0f6de2c1aa
     """
     from shunter.producers.client import Client
@@ -87,6 +89,7 @@ def score(
                 raise click.UsageError("give MODEL, --input and --output, or --retry-errors ID")
             asked = {**options, "version": version, "priority": priority}
             if dry_run:
+                asked.pop("query")
                 request = ScoringRequest(model=model, input=input_, output=output, **asked)
                 _print_estimate(client.backend.scorings.estimate(request), as_json=as_json)
                 return

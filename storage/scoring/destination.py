@@ -15,8 +15,8 @@ from typing import Protocol
 from uuid import UUID
 
 from shunter.storage.errors import Conflict, ObjectNotFound, ObjectStoreUnavailable, SettingsError
-from shunter.storage.object_store import ObjectStore, open_object_store
-from shunter.storage.scoring.sources import absolute, is_s3
+from shunter.storage.object_store import ObjectStore
+from shunter.storage.scoring.sources import absolute, is_s3, store_at
 
 MANIFEST = "_shunter.json"
 """Written last; names every file of the dataset."""
@@ -144,9 +144,9 @@ class S3Destination:
     """Output in a bucket."""
 
     def __init__(self, output: str, scoring: UUID) -> None:
-        self._store = open_object_store(output)
+        self._store = store_at(output)
         self._staging = f"_shunter-{scoring}"
-        self._parts_store = open_object_store(self.parts)
+        self._parts_store = store_at(self.parts)
 
     @property
     def parts(self) -> str:

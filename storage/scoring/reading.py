@@ -13,14 +13,13 @@ import orjson
 import pyarrow as pa
 
 from shunter.storage.errors import InvalidInput, PayloadError
-from shunter.storage.object_store import open_object_store
 from shunter.storage.payload_json import from_json
 from shunter.storage.scoring.chunk import Chunk
 from shunter.storage.scoring.columns import column_values, to_column
 from shunter.storage.scoring.formats import CSV, PARQUET
 from shunter.storage.scoring.parquet import ParquetRows
 from shunter.storage.scoring.rows import BadRow
-from shunter.storage.scoring.sources import open_source
+from shunter.storage.scoring.sources import open_source, store_at
 from shunter.storage.scoring.spec import Spec
 from shunter.storage.scoring.text import BOM, MAX_RECORD_BYTES, Records
 from shunter.storage.scoring.text_stream import text_stream
@@ -95,9 +94,7 @@ def _records(chunk: Chunk) -> Iterator[bytes | None]:
     if span.rows == 1 and span.stop - span.start > MAX_RECORD_BYTES:
         return iter((None,))
     if span.staged is not None:
-        return iter(
-            Records(io.BytesIO(open_object_store(chunk.parts).get(span.staged)), chunk.spec.input_format)
-        )
+        return iter(Records(io.BytesIO(store_at(chunk.parts).get(span.staged)), chunk.spec.input_format))
     return _file_records(chunk)
 
 
@@ -208,4 +205,4 @@ def _only(rows: ChunkRows, numbers: Sequence[int]) -> ChunkRows:
 def failed_rows(url: str) -> list[int]:
     """The row numbers in an errors file."""
     folder, _, name = url.rpartition("/")
-    return [orjson.loads(line)["row"] for line in open_object_store(folder).get(name).splitlines()]
+    return [orjson.loads(line)["row"] for line in store_at(folder).get(name).splitlines()]

@@ -9,9 +9,10 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from shunter.storage.errors import InvalidInput, NotFound, ObjectNotFound
 from shunter.storage.object_store import ObjectStore, open_object_store
@@ -40,6 +41,12 @@ class Source:
         return asdict(self)
 
 
+@lru_cache(maxsize=64)
+def store_at(url: str) -> ObjectStore:
+    """The object store of a URL; connecting to S3 takes far longer than reading a chunk, so it is kept."""
+    return open_object_store(url)
+
+
 def is_s3(url: str) -> bool:
     """Whether a place is in S3, rather than in the file system."""
     return url.startswith("s3://")
@@ -49,7 +56,7 @@ def absolute(url: str) -> str:
     """A place as every process of the fleet names it."""
     if is_s3(url):
         return url
-    path = url.removeprefix("file://")
+    path = unquote(urlsplit(url).path) if url.startswith("file://") else url
     return str(Path(path).expanduser().absolute())
 
 
@@ -69,7 +76,7 @@ def open_source(source: Source) -> BinaryIO:
     """A file open for reading at any place; InputChanged if it is another one by now, NotFound."""
     if is_s3(source.url):
         bucket, key = _split_s3(source.url)
-        store = open_object_store(f"s3://{bucket}")
+        store = store_at(f"s3://{bucket}")
         found = next((info for info in store.list(key) if info.key == key), None)
         if found is None:
             raise ObjectNotFound(source.url)
@@ -134,7 +141,7 @@ def _find_s3(place: str) -> list[Source]:
     wildcard = _WILDCARD.search(pattern)
     prefix = pattern[: wildcard.start()] if wildcard else pattern
     found = []
-    for info in open_object_store(f"s3://{bucket}").list(prefix):
+    for info in store_at(f"s3://{bucket}").list(prefix):
         below = info.key[len(prefix) :].split("/")
         wanted = fnmatch.fnmatchcase(info.key, pattern) if wildcard else _is_under(info.key, pattern)
         if wanted and info.size and not _hidden([part for part in below if part]):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
 import pytest
 
 from shunter import Client
 from shunter.producers.api import create_app
 from shunter.producers.scoring.request import ScoringRequest
+from shunter.producers.scoring.staging import query_rows
 from shunter.storage.errors import Conflict, InvalidInput, NotFound, WaitTimeout
 from shunter.storage.settings import Settings
 from tests.api_server import serving
@@ -90,3 +93,48 @@ def test_what_a_scoring_costs_is_estimated(client: Client, fleet: ScoringFleet) 
     assert (estimate.rows, estimate.exact, estimate.workers, estimate.seconds) == (10, False, 0, None)
     assert "no worker serves it" in " ".join(estimate.lines())
     assert client.backend.scorings.find() == []
+
+
+def test_rows_from_python_are_staged_first(client: Client, fleet: ScoringFleet, request: Any) -> None:
+    rows = ({"id": f"n{n}", "x": n} for n in range(10))
+    output = fleet.directory / "out"
+    if "http" in request.node.name:
+        with pytest.raises(InvalidInput, match="use a client without a URL"):
+            client.score(MODEL, rows, output)
+        return
+    scoring = client.score(MODEL, rows, output, columns=["x"], key="id", chunk_rows=4)
+    fleet.end(fleet.scorer.get(UUID(scoring.id)))
+    assert fleet.rows() == [{"id": f"n{n}", "prediction": 2 * n} for n in range(10)]
+
+
+def test_a_table_and_a_query_are_staged_first(fleet: ScoringFleet, database_url: str) -> None:
+    numbers = pa.table({"x": list(range(20))}).slice(5, 7)
+    fleet.score(fleet.scorer.stage(numbers), "of-a-table", columns=["x"])
+    assert [row["prediction"] for row in fleet.rows("of-a-table")] == [2 * n for n in range(5, 12)]
+    query = "SELECT n AS x, 'n' || n AS id FROM generate_series(1, 40000) AS n"
+    fleet.score(
+        fleet.scorer.stage(query_rows(database_url, query)), "of-a-query", columns=["x"], chunk_rows=9000
+    )
+    assert [row["prediction"] for row in fleet.rows("of-a-query")] == [2 * n for n in range(1, 40001)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "refusal"),
+    [
+        ([], "there are no rows"),
+        (7, "input is a int"),
+        ({"x": 1}, "input is a dict"),
+        ([1, 2], "give dicts of one shape"),
+        ([{"x": 1}, {"x": "one"}], "give dicts of one shape"),
+    ],
+)
+def test_rows_that_are_no_table_are_refused(fleet: ScoringFleet, rows: object, refusal: str) -> None:
+    with pytest.raises(InvalidInput, match=refusal):
+        fleet.scorer.stage(rows)
+
+
+def test_a_bad_query_is_refused(fleet: ScoringFleet, database_url: str) -> None:
+    with pytest.raises(InvalidInput, match="no_such_table"):
+        fleet.scorer.stage(query_rows(database_url, "SELECT * FROM no_such_table"))
+    with pytest.raises(InvalidInput, match="the query cannot be run"):
+        fleet.scorer.stage(query_rows(database_url, "DELETE FROM jobs RETURNING id"))
