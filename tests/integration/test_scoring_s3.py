@@ -82,10 +82,7 @@ def test_force_replaces_what_is_there(fleet: ScoringFleet, bucket: S3ObjectStore
     with pytest.raises(OutputExists):
         fleet.begin(*places)
     fleet.score(*places, force=True)
-    assert sorted(info.key for info in bucket.list("out/")) == [
-        "out/_shunter.json",
-        "out/part-000000.parquet",
-    ]
+    assert {info.key for info in bucket.list("old/")} == {"old/_shunter.json", "old/part-000000.parquet"}
 
 
 def test_an_empty_prefix_is_refused(fleet: ScoringFleet, bucket: S3ObjectStore) -> None:
