@@ -24,7 +24,7 @@ UNDER_WAY = f"SELECT id FROM scorings WHERE state = '{ScoringState.RUNNING}' ORD
 
 LOCK = f"""
 SELECT {COLUMNS}, place, sources -> (place ->> 'file')::int AS source FROM scorings
-WHERE id = %s AND state = '{ScoringState.RUNNING}' FOR UPDATE
+WHERE id = %s AND state = '{ScoringState.RUNNING}' FOR UPDATE SKIP LOCKED
 """
 
 HARVEST = f"""
@@ -99,7 +99,7 @@ def under_way(cursor: Cursor) -> list[UUID]:
 
 
 def stand(cursor: Cursor, id: UUID) -> Standing | None:
-    """A scoring, locked to be moved on; None if it has ended."""
+    """A scoring, locked to be moved on; None if it has ended, or another duty has it."""
     cursor.execute(LOCK, (id,))
     found = fetch_all(cursor)
     if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shunter.storage.errors import Conflict, EmptyRows, InvalidInput, NotFound
+from shunter.storage import failpoints
+from shunter.storage.errors import Conflict, EmptyRows, InvalidInput, NotFound, Unavailable
 from shunter.storage.job import JobState, Move
 from shunter.storage.outcome import Outcome
-from shunter.storage.scoring.destination import OutputExists
+from shunter.storage.scoring.destination import OutputExists, open_destination
 from shunter.storage.scoring.parquet import UnreadableInput
 from tests.scoring_fleet import ScoringFleet, double, scoring_fleet
 
@@ -303,3 +305,61 @@ def test_parts_of_different_types_end_up_alike(fleet: ScoringFleet) -> None:
     schemas = {pq.read_schema(path) for path in (fleet.directory / "out").glob("*.parquet")}
     assert len(schemas) == 1
     assert [row["prediction"] for row in fleet.rows()] == [0, 1, 2, 3, 2.0, 2.5, 3.0, 3.5]
+
+
+@pytest.fixture
+def armed() -> Iterator[None]:
+    yield
+    failpoints.arm("")
+
+
+def test_a_kill_after_publishing_is_made_good(fleet: ScoringFleet, armed: None) -> None:
+    write_numbers(fleet.directory / "in.parquet", 0, 10)
+    begun = fleet.begin("in.parquet", columns=["x"])
+    fleet.plan()
+    fleet.run()
+    fleet.plan()
+    failpoints.arm("dataset.published=error")
+    with pytest.raises(Unavailable):
+        fleet.finish()
+    seen = fleet.manifest()
+    assert fleet.scorer.get(UUID(begun.id)).state == "running"
+    failpoints.arm("")
+    assert (fleet.finish(), fleet.scorer.get(UUID(begun.id)).state) == (1, "complete")
+    assert fleet.manifest() == seen
+
+
+def test_a_kill_among_the_parts_is_made_good(fleet: ScoringFleet) -> None:
+    write_numbers(fleet.directory / "in.parquet", 0, 10)
+    begun = fleet.begin("in.parquet", columns=["x"])
+    fleet.plan()
+    fleet.run()
+    destination = open_destination(str(fleet.directory / "out"), UUID(begun.id))
+    destination.take("rows-000001.1.parquet", "part-000001.parquet")
+    fleet.end(begun)
+    assert [row["prediction"] for row in fleet.rows()] == [2 * n for n in range(10)]
+
+
+def test_a_kill_before_the_push_leaves_chunks_to_the_relay(fleet: ScoringFleet, armed: None) -> None:
+    write_numbers(fleet.directory / "in.parquet", 0, 10)
+    begun = fleet.begin("in.parquet", columns=["x"])
+    failpoints.arm("plan.committed=error")
+    with pytest.raises(Unavailable):
+        fleet.plan()
+    failpoints.arm("")
+    assert len(fleet.jobs.find(state=JobState.QUEUED)) == 3
+    assert fleet.plan() == 0
+    assert fleet.end(begun).succeeded == 10
+
+
+def test_two_planners_plan_each_chunk_once(fleet: ScoringFleet) -> None:
+    write_numbers(fleet.directory / "in.parquet", 0, 400)
+    begun = fleet.begin("in.parquet", columns=["x"])
+    rounds = [threading.Thread(target=fleet.plan) for _ in range(4)]
+    for thread in rounds:
+        thread.start()
+    for thread in rounds:
+        thread.join()
+    fleet.plan()
+    assert len(fleet.jobs.find(limit=1000)) == 100
+    assert fleet.end(begun).succeeded == 400
