@@ -19,7 +19,13 @@ from shunter.producers.submit import Submitter
 from shunter.producers.waiting import Waiting, explain_waiting
 from shunter.producers.watcher import Watcher, WatcherWatch
 from shunter.storage.database import Database
-from shunter.storage.errors import DatabaseUnavailable, NotFinished, PayloadError, UnknownJob
+from shunter.storage.errors import (
+    DatabaseUnavailable,
+    InvalidInput,
+    NotFinished,
+    PayloadError,
+    UnknownJob,
+)
 from shunter.storage.job import Job, JobState
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.model_registry import ModelRegistry
@@ -27,6 +33,7 @@ from shunter.storage.object_store import open_object_store
 from shunter.storage.outcome import StoredResult
 from shunter.storage.payload import decode_rows
 from shunter.storage.results import load_block
+from shunter.storage.scoring.chunk import is_part
 from shunter.storage.settings import Settings
 from shunter.storage.worker_registry import Worker, WorkerRegistry
 
@@ -151,6 +158,11 @@ class DirectBackend:
         if not stored.state.terminal:
             raise NotFinished(id, stored.state)
         block = b"" if stored.output is None else load_block(self._store, stored.output)
+        if is_part(block):
+            raise InvalidInput(
+                f"job {id} is a chunk: its rows are in the scoring's output, and its metadata names it",
+                code="chunk_of_scoring",
+            )
         outputs = decode_rows(block) if block else [None] * stored.rows
         if len(outputs) != stored.rows:
             raise PayloadError(f"job {id} has {stored.rows} rows, and its output block {len(outputs)}")

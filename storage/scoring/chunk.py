@@ -74,6 +74,11 @@ def is_chunk(block: bytes | None) -> bool:
     return block is not None and block.startswith(MAGIC)
 
 
+def is_part(block: bytes) -> bool:
+    """Whether a job's output tells of a chunk's files instead of holding outputs."""
+    return block.startswith(b"{")
+
+
 def encode_chunk(chunk: Chunk) -> bytes:
     """The input block of the chunk's job."""
     return MAGIC + orjson.dumps(asdict(chunk))

@@ -85,6 +85,15 @@ def test_failed_rows_are_run_again(client: Client, fleet: ScoringFleet) -> None:
     assert fleet.rows("out/retry-v1") == [{"prediction": 6}]
 
 
+def test_a_chunk_is_a_job_whose_rows_are_elsewhere(client: Client, fleet: ScoringFleet) -> None:
+    status = fleet.score("in.jsonl")
+    (chunk, *_) = fleet.jobs.find()
+    job = client.job(chunk.id)
+    assert job.status().metadata == {"scoring": status.id, "chunk": 2}
+    with pytest.raises(InvalidInput, match="its rows are in the scoring's output"):
+        job.outputs()
+
+
 def test_what_a_scoring_costs_is_estimated(client: Client, fleet: ScoringFleet) -> None:
     request = ScoringRequest(
         model=MODEL, input=str(fleet.directory / "in.jsonl"), output=str(fleet.directory / "out")
