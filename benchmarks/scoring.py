@@ -78,31 +78,32 @@ def main() -> None:
 
 
 def scoring(rows: int, *, repetitions: int) -> Report:
-    """Rows per second of the loop and of fleets of one and two workers, side by side in one run."""
+    """Rows per second of fleets of one and two workers, each measurement right after one of the loop."""
     report = Report("scoring", ["what", "rows/s, median (range)", "x hand loop", "peak RSS, MiB"])
-    rates: dict[str, list[float]] = {}
-    peaks: dict[str, str] = {}
     with rig({"mlp": MLP}, TOML) as bench:
         source = _write_input(bench.directory / "in.parquet", rows)
-        for repetition in range(repetitions):
-            rate, peak = _hand_loop(bench, source, rows)
-            rates.setdefault("hand loop", []).append(rate)
-            peaks["hand loop"] = f"{peak:.0f}"
-            say(f"repetition {repetition + 1} of {repetitions}: hand loop {rate:,.0f}/s")
-        for count in range(1, len(WORKERS) + 1):
-            worker = bench.start_worker(WORKERS[count - 1])
-            name = f"Shunter, {WORKERS[count - 1]} worker{'s' * (count > 1)}"
+        loop_rates: list[float] = []
+        for count, name in enumerate(WORKERS, 1):
+            worker = bench.start_worker(name)
             _score(bench, source, rows)  # warm: engines start, and the rate becomes known
+            rates, ratios = [], []
             for repetition in range(repetitions):
+                by_hand, peak = _hand_loop(bench, source, rows)
                 rate = _score(bench, source, rows)
-                rates.setdefault(name, []).append(rate)
-                say(f"repetition {repetition + 1} of {repetitions}: {name} {rate:,.0f}/s")
-            peaks[name] = _peaks(worker.pid)
+                say(f"repetition {repetition + 1} of {repetitions}: {rate:,.0f}/s, by hand {by_hand:,.0f}/s")
+                loop_rates.append(by_hand)
+                rates.append(rate)
+                ratios.append(rate / by_hand)
+            report.row(
+                f"Shunter, {name} worker{'s' * (count > 1)}",
+                spread(rates),
+                spread(ratios),
+                _peaks(worker.pid),
+            )
+            report.raw[name] = rates
+        report.row("hand loop", spread(loop_rates), 1, f"{peak:.0f}")
         _note_growth(bench, report, rows)
-    base = sorted(rates["hand loop"])[repetitions // 2]
-    for name, values in rates.items():
-        report.row(name, spread(values), spread([value / base for value in values]), peaks[name])
-    report.raw = {"rows": rows, **rates}
+    report.raw |= {"rows": rows, "hand loop": loop_rates}
     return report
 
 

@@ -16,7 +16,7 @@ from shunter.storage.scoring.spec import Spec
 from shunter.storage.scoring.text import MAX_RECORD_BYTES, Records
 from shunter.storage.scoring.text_stream import text_stream
 
-CHUNK_BYTES = 32 << 20
+CHUNK_BYTES = 16 << 20
 """A chunk's rows pass through an engine's memory at once."""
 
 TARGET_S = 2.0
