@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 from shunter.storage.errors import InvalidInput
 from shunter.storage.scoring.sources import Source, is_s3, open_source
 
-BATCH_ROWS = 16_384
+BATCH_ROWS, BATCH_BYTES = 16_384, 4 << 20
+"""What is decoded at once, at most: few rows where they are large."""
+
 MAX_EXPANSION = 2_000
 """A file whose footer tells of so many times its size is a bomb."""
 
@@ -38,7 +40,8 @@ def open_parquet(source: Source) -> pq.ParquetFile:
     file = open_source(source)
     with parquet_errors(source.url):
         try:
-            parquet = pq.ParquetFile(_arrow_file(source, file), buffer_size=1 << 20)
+            # A buffered file keeps every row group that it has read, for as long as it is open.
+            parquet = pq.ParquetFile(_arrow_file(source, file), pre_buffer=False, buffer_size=1 << 20)
         except BaseException:
             file.close()
             raise
@@ -80,6 +83,8 @@ class ParquetRows:
         self.source = source
         self.columns = tuple(columns)
         self._file = open_parquet(source)
+        each = max(1.0, row_bytes(self._file, columns))
+        self._batch_rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / each)))
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._rest: pa.RecordBatch | None = None
         self._position: int | None = None
@@ -105,7 +110,9 @@ class ParquetRows:
             group += 1
         self._position, self._rest = start, None
         self._batches = self._file.iter_batches(
-            BATCH_ROWS, row_groups=list(range(group, metadata.num_row_groups)), columns=list(self.columns)
+            self._batch_rows,
+            row_groups=list(range(group, metadata.num_row_groups)),
+            columns=list(self.columns),
         )
 
     def _take(self, count: int) -> list[pa.RecordBatch]:

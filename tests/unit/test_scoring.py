@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,10 +21,11 @@ from shunter.storage.errors import InvalidInput, PayloadError
 from shunter.storage.scoring.chunk import decode_chunk, is_chunk
 from shunter.storage.scoring.columns import column_values, output_columns, to_column
 from shunter.storage.scoring.formats import CSV, JSONL, common_format, compression_of, format_of
+from shunter.storage.scoring.parquet import ParquetRows, UnreadableInput
 from shunter.storage.scoring.planning import MAX_CHUNK_ROWS, chunk_rows
-from shunter.storage.scoring.sources import Source, changes
+from shunter.storage.scoring.sources import Source, changes, find_sources
 from shunter.storage.scoring.spec import Spec, errors_allowed, fingerprint
-from shunter.storage.scoring.text import Records
+from shunter.storage.scoring.text import MAX_RECORD_BYTES, Records
 from shunter.storage.scoring.writing import common_schema, encode_table, fit, schema_text
 
 SPEC = Spec(
@@ -162,7 +167,7 @@ def test_parts_are_brought_under_one_schema() -> None:
     schema = common_schema([schema_text(table) for table in tables])
     assert schema == pa.schema({"p": pa.float64(), "q": pa.string()})
     fitted = [fit(encode_table(table, "parquet", facts={}), schema, facts={}) for table in tables]
-    read = [pa.parquet.read_table(io.BytesIO(data)) for data in fitted]
+    read = [pq.read_table(io.BytesIO(data)) for data in fitted]
     assert [table.to_pylist() for table in read] == [
         [{"p": 1.0, "q": None}, {"p": 2.0, "q": None}],
         [{"p": 0.5, "q": "x"}],
@@ -174,3 +179,37 @@ def test_an_estimate_counts_workers() -> None:
     facts: dict[str, Any] = {"model": "m", "version": 1, "files": 1, "exact": True, "chunk_rows": 1}
     estimate = Estimate(**facts, rows=1_200_000, workers=2, rows_per_s=1000.0)
     assert (estimate.seconds, estimate.workers_for(60), estimate.workers_for(600)) == (600.0, 20, 2)
+
+
+def test_rows_of_a_parquet_file_can_be_read_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"x": list(range(100)), "y": [0.5] * 100}), path, row_group_size=7)
+    (source,) = find_sources(str(path))
+    with closing(ParquetRows(source, ["x"])) as rows:
+        for first in (90, 0, 10, 3, 55):
+            table = rows.read(first, 10)
+            assert table.to_pydict() == {"x": list(range(first, first + 10))}
+        with pytest.raises(UnreadableInput, match="ends 5 rows too early"):
+            rows.read(95, 10)
+        assert rows.read(95, 5)["x"].to_pylist() == [95, 96, 97, 98, 99]
+
+
+def test_reading_a_long_parquet_file_keeps_nothing_of_it(tmp_path: Path) -> None:
+    path, group = tmp_path / "in.parquet", 1 << 20
+    with pq.ParquetWriter(
+        path, pa.schema({"x": pa.binary()}), compression="none", use_dictionary=False
+    ) as file:
+        for _ in range(32):
+            file.write_table(pa.table({"x": [os.urandom(group)]}))
+    (source,) = find_sources(str(path))
+    before = pa.total_allocated_bytes()
+    with closing(ParquetRows(source, ["x"])) as rows:
+        for first in range(32):
+            assert rows.read(first, 1).num_rows == 1
+            assert pa.total_allocated_bytes() - before < 8 * group
+
+
+def test_a_record_may_be_so_long_and_no_longer() -> None:
+    longest = b"x" * (MAX_RECORD_BYTES - 1) + b"\n"
+    assert records(longest + b"a\n") == [longest, b"a\n"]
+    assert records(b"x" + longest + b"a\n") == [None, b"a\n"]
