@@ -36,6 +36,7 @@ class ScoringFinisher:
 
     def __init__(self, repair: JobRepair) -> None:
         self._repair = repair
+        self._waits: dict[UUID, str] = {}
 
     def run_once(self) -> int:
         """One round; returns how many scorings have ended. Raises Unavailable."""
@@ -48,8 +49,10 @@ class ScoringFinisher:
             scoring = None if cursor is None else progress.finished(cursor, id)
             if cursor is None or scoring is None:
                 return False
-            error = progress.too_many_errors(scoring) or _publish(cursor, scoring)
-            if error is _WAIT:
+            try:
+                error = progress.too_many_errors(scoring) or _publish(cursor, scoring)
+            except SettingsError as refused:
+                self._wait(id, refused)
                 return False
             ended = end(cursor, id, ScoringState.FAILED if error else ScoringState.COMPLETE, error)
         if not error:
@@ -57,21 +60,23 @@ class ScoringFinisher:
         log.info("the scoring %s has ended: %d rows, %d failed", id, scoring.rows_done, scoring.rows_failed)
         return ended
 
-
-_WAIT: dict[str, Any] = {}
+    def _wait(self, id: UUID, error: SettingsError) -> None:
+        """Somebody must act, or another hub can go on: said once, not at every round."""
+        if self._waits.get(id) != error.message:
+            self._waits[id] = error.message
+            log.warning("this hub cannot publish the dataset of %s: %s", id, error)
 
 
 def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
-    """Let the dataset be seen, if it is not already; the error that forbids it, or _WAIT."""
+    """Let the dataset be seen, if it is not already; the error that forbids it. Raises SettingsError."""
     destination = open_destination(scoring.spec.output, scoring.id)
     try:
         seen = destination.published()
         if seen is None or orjson.loads(seen)["scoring"] != str(scoring.id):
             _write(cursor, scoring, destination)
             failpoints.hit("dataset.published")
-    except SettingsError as error:
-        log.warning("the dataset of %s cannot be published yet: %s", scoring.id, error)
-        return _WAIT
+    except SettingsError:
+        raise
     except (Conflict, InvalidInput, NotFound) as error:
         return {"code": error.code, "message": error.message}
     return None

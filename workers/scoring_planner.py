@@ -48,6 +48,7 @@ class ScoringPlanner:
         self._repair = repair
         self._lists = lists
         self._files: Any = None
+        self._waits: dict[UUID, str] = {}
 
     def run_once(self) -> int:
         """One round; returns how many chunks were put on the queue. Raises Unavailable."""
@@ -74,10 +75,16 @@ class ScoringPlanner:
             try:
                 return self._move_on(cursor, standing)
             except SettingsError as error:
-                log.warning("the scoring %s waits: %s", id, error)
+                self._wait(id, error)
             except (InvalidInput, NotFound) as error:
                 end(cursor, id, ScoringState.FAILED, {"code": error.code, "message": error.message})
             return None
+
+    def _wait(self, id: UUID, error: SettingsError) -> None:
+        """Somebody must act, or another hub can go on: said once, not at every round."""
+        if self._waits.get(id) != error.message:
+            self._waits[id] = error.message
+            log.warning("this hub cannot go on with the scoring %s: %s", id, error)
 
     def _move_on(self, cursor: Cursor, standing: Standing) -> tuple[list[NewJob], datetime] | None:
         _, failed, still_open = progress.harvest(cursor, standing.scoring.id)
@@ -99,10 +106,7 @@ class ScoringPlanner:
 
     def _plan(self, cursor: Cursor, standing: Standing, limit: int) -> tuple[list[Chunk], Place]:
         if self._files is None:
-            # With pyarrow, which a hub that never sees a scoring does not load.
-            from shunter.storage.scoring.planning import FilePlanner  # noqa: PLC0415
-
-            self._files = FilePlanner()
+            self._files = _file_planner()
         scoring, place = standing.scoring, standing.place
         destination = open_destination(scoring.spec.output, scoring.id)
         parts = store_at(destination.parts)
@@ -115,6 +119,15 @@ class ScoringPlanner:
             )
             chunks += _chunks(standing, source, destination.parts, spans, number=number)
         return chunks, place
+
+
+def _file_planner() -> Any:
+    """What needs pyarrow: a hub that never sees a scoring does not load it."""
+    try:
+        from shunter.storage.scoring.planning import FilePlanner  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"{error}: install shunter[scoring] where workers run") from error
+    return FilePlanner()
 
 
 def _window(standing: Standing) -> int:
