@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
@@ -132,7 +133,8 @@ def _header(source: Source) -> list[str]:
 def _cells(record: bytes | None) -> list[str]:
     try:
         return [] if record is None else split_csv(record.removeprefix(BOM))
-    except Exception:  # noqa: BLE001 - a bad row is told when it is read in its place
+    except (ValueError, csv.Error):
+        # A bad row is told when it is read in its place.
         return []
 
 
