@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from shunter.producers.outputs import JobResults
+from shunter.producers.scoring.request import Scorings
 from shunter.producers.status import JobStatus
 from shunter.producers.submission import Accepted, Options
 
@@ -53,6 +54,10 @@ class Backend(Protocol):
 
     def cancel(self, id: UUID) -> JobStatus:
         """Cancel a job; UnknownJob, AlreadyFinished."""
+
+    @property
+    def scorings(self) -> Scorings:
+        """The scorings of datasets."""
 
     def redrive(self, id: UUID, *, version: int | None = None, again: bool = False) -> Accepted:
         """Run the failed rows of a job again, as a new job; UnknownJob, NotRedrivable, UnknownModel."""

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
@@ -14,6 +14,8 @@ from shunter.producers.backend import Backend, Watch
 from shunter.producers.handles import Item, Job, open_handle
 from shunter.producers.mapping import DEFAULT_WINDOW, MappedRows, OnRowFailure
 from shunter.producers.rows import each_row
+from shunter.producers.scoring.handle import Scoring
+from shunter.producers.scoring.request import ScoringRequest
 from shunter.producers.submission import Options
 from shunter.storage import failpoints
 from shunter.storage.errors import InvalidInput, NotRedrivable, SettingsError, WaitTimeout
@@ -142,6 +144,96 @@ class Client:
             backend, lambda burst: backend.submit_many(model, burst, options), window=window, errors=errors
         )
         return mapped.run(source)
+
+    def score(
+        self,
+        model: str,
+        input: object,
+        output: str | os.PathLike[str],
+        *,
+        query: str | None = None,
+        columns: Sequence[str] = (),
+        key: str | None = None,
+        keep: Sequence[str] = (),
+        version: int | None = None,
+        format: str = "parquet",
+        input_format: str | None = None,
+        max_errors: int | str | None = None,
+        keep_failed: bool = False,
+        priority: PriorityName = "bulk",
+        chunk_rows: int | None = None,
+        force: bool = False,
+    ) -> Scoring:
+        """Run a model over a dataset; the fleet reads it, writes another, and accounts for every row.
+
+        The same call again is the same scoring. Places must be reachable by the workers as well.
+
+        Args:
+            input: a file, a directory, a glob or an `s3://` prefix of Parquet, JSONL or CSV files; or
+                rows, as an Arrow table or an iterable of dicts, which are staged in the object store first.
+            query: SQL, with the URL of a Postgres as the input: its rows are staged, all of one snapshot.
+            output: a directory or `s3://` prefix that does not exist yet; it appears when it is whole.
+            columns: what a row is made of: one gives the bare value, several a dict, none the model's
+                declared inputs, or whatever is neither key nor kept.
+            key: a column that names the rows, in the output and in the errors files.
+            keep: further columns to carry to the output.
+            format: "parquet", "jsonl" or "csv".
+            max_errors: how many rows may fail, as a number or a share such as "2.5%", before all is stopped.
+            keep_failed: keep failed rows in the output, with null predictions.
+            chunk_rows: rows to a chunk; chosen by the model's measured rate if left out.
+            force: score anew, and replace what is at the output.
+
+        Raises:
+            InvalidInput: the input cannot be scored so (UnreadableInput, EmptyRows, UnknownModel).
+            Conflict: something is at the output, or the input has changed since the same call.
+            Unavailable: try again later.
+        """
+        request = ScoringRequest(
+            model=model,
+            input=self._input_place(input, query),
+            output=os.fspath(output),
+            version=version,
+            columns=columns,
+            key=key,
+            keep=keep,
+            format=format,
+            input_format=input_format,
+            max_errors=None if max_errors is None else str(max_errors),
+            keep_failed=keep_failed,
+            priority=priority,
+            chunk_rows=chunk_rows,
+            force=force,
+        )
+        return Scoring(self, UUID(self.backend.scorings.create(request).id))
+
+    def _input_place(self, input: Any, query: str | None) -> str:
+        if query is not None:
+            from shunter.producers.scoring.staging import query_rows  # noqa: PLC0415 - needs pyarrow
+
+            input = query_rows(input, query)
+        if isinstance(input, str | os.PathLike):
+            return os.fspath(input)
+        return self.backend.scorings.stage(input)
+
+    def retry_errors(
+        self,
+        id: str | UUID,
+        *,
+        output: str | os.PathLike[str] | None = None,
+        version: int | None = None,
+    ) -> Scoring:
+        """Run the failed rows of an ended scoring again, as a scoring of its own, by the newest version.
+
+        Without an output its rows go to a folder below the earlier one. Raises UnknownScoring, Conflict.
+        """
+        place = None if output is None else os.fspath(output)
+        earlier = parse_item_id(str(id))[0]
+        begun = self.backend.scorings.retry_errors(earlier, output=place, version=version)
+        return Scoring(self, UUID(begun.id))
+
+    def scoring(self, id: str | UUID) -> Scoring:
+        """The handle of a scoring by its id; asks nobody yet. InvalidInput if it is no id."""
+        return Scoring(self, parse_item_id(str(id))[0])
 
     def job(self, id: str | UUID) -> Job | Item:
         """The handle of a job or an item by its id; asks nobody yet. InvalidInput if it is no id."""

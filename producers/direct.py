@@ -12,6 +12,7 @@ import psycopg2
 from shunter.producers.cache import FinishedCache
 from shunter.producers.outputs import JobResults
 from shunter.producers.publisher import Publisher
+from shunter.producers.scoring.request import Scorings
 from shunter.producers.status import JobStatus, job_status
 from shunter.producers.submission import Accepted, Options
 from shunter.producers.submit import Submitter
@@ -19,7 +20,13 @@ from shunter.producers.waiting import Waiting, explain_waiting
 from shunter.producers.watcher import Watcher, WatcherWatch
 from shunter.storage.database import Database
 from shunter.storage.dead_jobs import DeadJobs
-from shunter.storage.errors import DatabaseUnavailable, NotFinished, PayloadError, UnknownJob
+from shunter.storage.errors import (
+    DatabaseUnavailable,
+    InvalidInput,
+    NotFinished,
+    PayloadError,
+    UnknownJob,
+)
 from shunter.storage.job import Job, JobState
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.model_registry import ModelRegistry
@@ -27,6 +34,7 @@ from shunter.storage.object_store import open_object_store
 from shunter.storage.outcome import StoredResult
 from shunter.storage.payload import decode_rows
 from shunter.storage.results import load_block
+from shunter.storage.scoring.chunk import is_part
 from shunter.storage.settings import Settings
 from shunter.storage.worker_registry import Worker, WorkerRegistry
 
@@ -105,6 +113,12 @@ class DirectBackend:
         """The newest jobs first; their place in line is not counted."""
         return self._without_place(self.repository.find(state=state, model=model, before=before, limit=limit))
 
+    @property
+    def scorings(self) -> Scorings:
+        from shunter.producers.scoring.scorer import Scorer  # noqa: PLC0415 - pyarrow, for scoring only
+
+        return Scorer(self.database, self.registry, self.workers, self._store)
+
     def check_database(self) -> None:
         """Raise DatabaseUnavailable unless Postgres answers and holds our tables."""
         try:
@@ -154,6 +168,11 @@ class DirectBackend:
         if not stored.state.terminal:
             raise NotFinished(id, stored.state)
         block = b"" if stored.output is None else load_block(self._store, stored.output)
+        if is_part(block):
+            raise InvalidInput(
+                f"job {id} is a chunk: its rows are in the scoring's output, and its metadata names it",
+                code="chunk_of_scoring",
+            )
         outputs = decode_rows(block) if block else [None] * stored.rows
         if len(outputs) != stored.rows:
             raise PayloadError(f"job {id} has {stored.rows} rows, and its output block {len(outputs)}")

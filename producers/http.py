@@ -18,6 +18,8 @@ from shunter.producers.http_watch import HttpWatch
 from shunter.producers.outputs import JobResults
 from shunter.producers.problems import MEDIA_TYPE, error_of
 from shunter.producers.rows import as_rows, packed_rows
+from shunter.producers.scoring.request import Scorings
+from shunter.producers.scoring.through_http import HttpScorings
 from shunter.producers.status import JobStatus
 from shunter.producers.submission import Accepted, Options, check_model_name
 from shunter.storage.errors import (
@@ -112,6 +114,10 @@ class HttpBackend:
             params["version"] = str(version)
         status = self._read(self.request("POST", f"/v1/jobs/{id}/redrive", params=params))
         return Accepted(UUID(status.id), status.model, status.version, status.rows.total)
+
+    @property
+    def scorings(self) -> Scorings:
+        return HttpScorings(self.request)
 
     def close(self) -> None:
         self._http.close()

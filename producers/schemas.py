@@ -109,6 +109,83 @@ class ResultsDocument(BaseModel):
     errors: list[RowErrorDocument]
 
 
+class ScoringBody(BaseModel):
+    """A dataset to run through a model; places are those of the API's host and of the workers."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str = Field(min_length=1, max_length=255, description="The name of a registered model.")
+    input: str = Field(min_length=1, description="A file, directory, glob or S3 prefix.")
+    output: str = Field(min_length=1, description="A directory or S3 prefix that does not exist yet.")
+    version: int | None = Field(None, ge=1, le=MAX_VERSION, description="The highest one if left out.")
+    columns: list[str] = Field([], description="What a row is made of: one column bare, several as a dict.")
+    key: str | None = Field(None, description="The column that names the rows.")
+    keep: list[str] = Field([], description="Columns to carry to the output.")
+    format: Literal["parquet", "jsonl", "csv"] | None = None
+    input_format: Literal["parquet", "jsonl", "csv"] | None = None
+    max_errors: str | None = Field(None, description="Stop beyond so many failed rows: 100, or 2.5%.")
+    keep_failed: bool = False
+    priority: PriorityName = "bulk"
+    chunk_rows: int | None = Field(None, ge=1, le=MAX_VERSION)
+    force: bool = Field(False, description="Score anew, and replace what is at the output.")
+
+
+class RetryRequest(BaseModel):
+    """How to run the failed rows of a scoring again."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    output: str | None = Field(None, min_length=1, description="Below the earlier output if left out.")
+    version: int | None = Field(None, ge=1, le=MAX_VERSION, description="The highest one if left out.")
+
+
+class ScoringRowsDocument(BaseModel):
+    """How many rows there are (null until all files are planned), and how many have ended either way."""
+
+    total: int | None
+    succeeded: int
+    failed: int
+
+
+class ScoringDocument(BaseModel):
+    """Where a scoring stands; `rows_per_s` is since it began."""
+
+    id: str
+    model: str
+    version: int
+    state: Literal["running", "complete", "failed", "cancelled"]
+    input: str
+    output: str
+    rows: ScoringRowsDocument
+    chunks: int
+    rows_per_s: float
+    eta_s: float | None
+    error: ErrorDocument | None
+    created_at: datetime
+    finished_at: datetime | None
+    links: dict[str, str]
+
+
+class EstimateDocument(BaseModel):
+    """What a scoring would cost: rows, the workers that serve the model, and the measured rate of one."""
+
+    model: str
+    version: int
+    files: int
+    rows: int
+    exact: bool
+    chunk_rows: int
+    workers: int
+    rows_per_s: float
+
+
+class ScoringsDocument(BaseModel):
+    """Some scorings, the newest first; `next_cursor` is null on the last page."""
+
+    scorings: list[ScoringDocument]
+    next_cursor: str | None
+
+
 class ModelVersionDocument(BaseModel):
     """One registered version of a model."""
 

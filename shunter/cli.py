@@ -17,6 +17,7 @@ from shunter.commands.jobs import cancel, results, status, submit
 from shunter.commands.listings import models, workers
 from shunter.commands.processes import api, flower, migrate, worker
 from shunter.commands.quarantine import quarantine
+from shunter.commands.score import score, scorings
 from shunter.commands.verify import verify
 from shunter.storage.errors import ShunterError
 
@@ -46,6 +47,8 @@ for command in (
     status,
     results,
     cancel,
+    score,
+    scorings,
     workers,
     models,
     batches,

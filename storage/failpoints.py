@@ -41,6 +41,8 @@ JOURNEY: Mapping[str, type[Unavailable]] = {
     "settle.committed": DatabaseUnavailable,  # settled, the hub does not know
     "relay.committed": QueueUnavailable,  # enqueued anew, not pushed
     "rescue.committed": QueueUnavailable,  # put back, not pushed
+    "plan.committed": QueueUnavailable,  # chunks stored, not pushed
+    "dataset.published": DatabaseUnavailable,  # to be seen, and not yet said to be
 }
 """A job's way through submitter and hub."""
 

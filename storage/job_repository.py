@@ -163,7 +163,7 @@ class JobRepository:
     def insert(self, jobs: Sequence[NewJob]) -> datetime:
         """Store new jobs, all or none; returns their common `enqueued_at`, Postgres time."""
         with self._database.transaction() as cursor:
-            return _insert(cursor, jobs)
+            return insert_jobs(cursor, jobs)
 
     def insert_once(self, job: NewJob, *, key: str, body_digest: bytes) -> tuple[UUID, datetime | None]:
         """Store a job under an idempotency key; returns its id and `enqueued_at`, None if it was there.
@@ -174,7 +174,7 @@ class JobRepository:
         with self._database.transaction() as cursor:
             cursor.execute(REMEMBER_KEY, names)
             if cursor.fetchone():
-                return job.id, _insert(cursor, [job])
+                return job.id, insert_jobs(cursor, [job])
             cursor.execute(RECALL_KEY, names)
             known_id, known_digest = cursor.fetchone() or (job.id, b"")
         if bytes(known_digest) != body_digest:
@@ -308,7 +308,8 @@ class JobRepository:
             return int((cursor.fetchone() or (0,))[0])
 
 
-def _insert(cursor: Cursor, jobs: Sequence[NewJob]) -> datetime:
+def insert_jobs(cursor: Cursor, jobs: Sequence[NewJob]) -> datetime:
+    """Store new jobs within a transaction; returns their common `enqueued_at`, Postgres time."""
     cursor.execute("SELECT now()")
     now: datetime = (cursor.fetchone() or (datetime.now(UTC),))[0]
     rows = (

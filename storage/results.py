@@ -19,7 +19,9 @@ Measured on one machine, a block of this size costs Postgres 1.7 ms to write and
 4.0 and 1.8 ms. Postgres is the faster one up to about 1 MiB, but each byte is also in its log and backups.
 """
 
-_PROCESS = token_hex(4)
+PROCESS_MARK = token_hex(4)
+"""In the key of every output that this process writes."""
+
 INPUTS, OUTPUTS = "inputs/", "outputs/"
 OBJECT_PREFIXES = (INPUTS, OUTPUTS)
 """What the keys of jobs' objects begin with."""
@@ -73,7 +75,7 @@ def output_key(job_id: UUID, epoch: int) -> str:
 
     The epoch alone does not tell two runs apart if Postgres crashed and forgot the first one's claim.
     """
-    return f"{OUTPUTS}{_day(job_id)}/{job_id}/{epoch}-{_PROCESS}"
+    return f"{OUTPUTS}{_day(job_id)}/{job_id}/{epoch}-{PROCESS_MARK}"
 
 
 def job_of(key: str) -> UUID | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Enum,
     Index,
@@ -162,4 +163,48 @@ memory_ceilings = Table(
     Column("tokens", BigInteger, nullable=False),
     Column("recorded_at", _TIME, nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("model", "version", "device", "bucket", name="memory_ceilings_pkey"),
+)
+
+scorings = Table(
+    "scorings",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("tenant", Text, nullable=False, server_default="default"),
+    Column("state", Text, nullable=False, server_default="running"),
+    Column("identity", LargeBinary, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("superseded", Boolean, nullable=False, server_default=text("false")),
+    Column("output", Text, nullable=False),
+    Column("spec", JSONB, nullable=False),
+    Column("sources", JSONB, nullable=False),
+    Column("place", JSONB, nullable=False),
+    Column("planned", Boolean, nullable=False, server_default=text("false")),
+    Column("chunks", Integer, nullable=False, server_default="0"),
+    Column("planned_rows", BigInteger, nullable=False, server_default="0"),
+    Column("total_rows", BigInteger),
+    Column("rows_succeeded", BigInteger, nullable=False, server_default="0"),
+    Column("rows_failed", BigInteger, nullable=False, server_default="0"),
+    Column("error", JSONB),
+    Column("created_at", _TIME, nullable=False, server_default=func.now()),
+    Column("finished_at", _TIME),
+    PrimaryKeyConstraint("id", name="scorings_pkey"),
+    Index("scorings_identity", "tenant", "identity", unique=True, postgresql_where=text("NOT superseded")),
+    Index("scorings_output", "output", unique=True, postgresql_where=text("state = 'running'")),
+)
+
+scoring_chunks = Table(
+    "scoring_chunks",
+    metadata,
+    Column("scoring", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("job", Uuid, nullable=False),
+    Column("span", JSONB, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("state", _STATE),
+    Column("rows_succeeded", Integer, nullable=False, server_default="0"),
+    Column("rows_failed", Integer, nullable=False, server_default="0"),
+    Column("part", JSONB),
+    Column("error", JSONB),
+    PrimaryKeyConstraint("scoring", "number", name="scoring_chunks_pkey"),
+    Index("scoring_chunks_open", "scoring", postgresql_where=text("state IS NULL")),
 )

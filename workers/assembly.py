@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shunter.storage import failpoints
 from shunter.storage.errors import InvalidInput, ObjectNotFound, ObjectStoreUnavailable, SettingsError
@@ -11,13 +12,27 @@ from shunter.storage.job import Claim, ClaimedJob, JobState, Move
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import Outcome, RowFailure, failed
 from shunter.storage.payload import encode_rows
-from shunter.storage.results import output_key, store_block
+from shunter.storage.results import Blob, output_key, store_block
 from shunter.workers.batch import Ticket
 from shunter.workers.isolation import Failure, Retry
 from shunter.workers.messages import Run
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from shunter.storage.scoring.chunk import Chunk
+
 STORE_RETRY_S = 5.0
 """How long a job waits when the object store cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What the rows of a chunk take along to its output: some columns, and their numbers in their file."""
+
+    chunk: Chunk
+    columns: pa.Table
+    numbers: Sequence[int]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -36,6 +51,7 @@ class JobRun(Ticket):
     ended: bool = False
     began_at: float | None = None
     preprocess_row_s: float = 0.0
+    carried: Carried | None = None
 
     @classmethod
     def of(cls, message: Run, *, now: float) -> JobRun:
@@ -61,17 +77,22 @@ def assemble(run: JobRun, store: ObjectStore, *, now: float) -> Outcome:
     """The outcome of a job whose rows all have their results; its outputs are stored by then."""
     retry = next((result for result in run.results if isinstance(result, Retry)), None)
     if retry is not None:
-        return retried(run, "transient", retry.message, after_s=retry.after_s, now=now, counts_attempt=True)
+        return asked_again(run, retry, now=now)
     try:
         block, failures = _encode(run.results)
         if len(failures) == len(run.results):
-            return _all_failed(run, failures, now)
+            return all_failed(run, failures, now=now)
         output = store_block(store, block, key=lambda: output_key(*run.claim))
         failpoints.hit("engine.stored")
     except (ObjectNotFound, ObjectStoreUnavailable, SettingsError) as error:
         return retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)
     except InvalidInput as error:
         return refused(run, error.code, f"the outputs cannot be stored: {error.message}")
+    return succeeded(run, output, failures, now=now)
+
+
+def succeeded(run: JobRun, output: Blob, failures: tuple[RowFailure, ...], *, now: float) -> Outcome:
+    """The outcome of a job that has outputs, for some of its rows at least."""
     return Outcome(
         id=run.claim.id,
         epoch=run.claim.epoch,
@@ -83,6 +104,11 @@ def assemble(run: JobRun, store: ObjectStore, *, now: float) -> Outcome:
         failures=failures,
         forward_age_s=_age(run, now),
     )
+
+
+def asked_again(run: JobRun, retry: Retry, *, now: float) -> Outcome:
+    """The outcome of a run that model code wants to be tried again."""
+    return retried(run, "transient", retry.message, after_s=retry.after_s, now=now, counts_attempt=True)
 
 
 def refused(run: JobRun, code: str, message: str) -> Outcome:
@@ -114,7 +140,8 @@ def retried(
     )
 
 
-def _all_failed(run: JobRun, failures: tuple[RowFailure, ...], now: float) -> Outcome:
+def all_failed(run: JobRun, failures: tuple[RowFailure, ...], *, now: float) -> Outcome:
+    """The outcome of a job that has no row with an output."""
     first = failures[0]
     message = f"none of {len(failures)} rows succeeded; row {first.index}: {first.code}: {first.message}"
     return Outcome(

@@ -116,6 +116,7 @@ def main(arguments: EngineArguments) -> NoReturn:
         bunch_rows=rows,
         preprocess=pool.preprocess if pool else None,
         finite=config.run.finite,
+        signature=config.signature,
     )
     _run(stages)
     hub.send(Stopped(line.returned))

@@ -16,7 +16,7 @@ from shunter.storage.outcome import Outcome, RowFailure
 from shunter.storage.worker_registry import Serving
 from shunter.workers import messages, retry, verdicts
 from shunter.workers.engine_handle import EngineGone, EngineHandle, EngineMail
-from shunter.workers.holdings import Held, Holdings, ModelKey, credit_rows
+from shunter.workers.holdings import CHUNKS_AHEAD, Held, Holdings, ModelKey, credit_rows
 from shunter.workers.places import Places
 from shunter.workers.spans import Span
 from shunter.workers.standing import standing
@@ -77,7 +77,7 @@ class EngineRoom:
         limits, engine = self._models[key].config.batching, self._engines.get(key)
         runs = engine is not None and not engine.stopping
         credit = credit_rows(limits, self._stats[key].rows_per_s) if runs else limits.max_rows
-        return credit, self._holdings.rows(key)
+        return credit, self._holdings.rows(key, chunk_rows=credit // CHUNKS_AHEAD + 1)
 
     def serving(self) -> tuple[Serving, ...]:
         """What the worker serves, and how each model version is."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from shunter.storage.job import Claim, ClaimedJob, Priority
 from shunter.storage.model_config import Batching
+from shunter.storage.scoring.chunk import is_chunk
 
 ModelKey = tuple[str, int]
 """Model and version."""
@@ -23,6 +24,9 @@ MIN_BATCHES = 2
 
 WINDOW_ROWS = 512
 """Of a model that counts tokens at least so many: among them the batcher looks for rows of like length."""
+
+CHUNKS_AHEAD = 3
+"""And so many chunks of scorings, of whatever size: one being read, one in the model, one being written."""
 
 
 def credit_rows(limits: Batching, rows_per_s: float) -> int:
@@ -59,6 +63,7 @@ class Holdings:
     def __init__(self) -> None:
         self._jobs: dict[UUID, Held] = {}
         self._rows: dict[ModelKey, Counter[Priority]] = {}
+        self._chunks: dict[ModelKey, Counter[Priority]] = {}
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -67,7 +72,7 @@ class Holdings:
         """A job has been claimed; an older claim of the same job is forgotten."""
         self.remove(job.id)
         held = self._jobs[job.id] = Held(job)
-        self._rows.setdefault(held.key, Counter())[job.priority] += job.rows
+        self._count(held, 1)
         return held
 
     def get(self, claim: Claim) -> Held | None:
@@ -79,16 +84,25 @@ class Holdings:
         """A job is ours no longer."""
         held = self._jobs.pop(id, None)
         if held is not None:
-            self._rows[held.key][held.job.priority] -= held.job.rows
+            self._count(held, -1)
 
     def clear(self) -> None:
         """Nothing is ours any longer."""
         self._jobs.clear()
         self._rows.clear()
+        self._chunks.clear()
 
-    def rows(self, key: ModelKey) -> Mapping[Priority, int]:
-        """Rows held of one model version, by class."""
-        return self._rows.get(key, {})
+    def rows(self, key: ModelKey, *, chunk_rows: int = 0) -> Mapping[Priority, int]:
+        """Rows held of one model version, by class; a chunk of a scoring counts as `chunk_rows`."""
+        rows = self._rows.get(key, Counter())
+        chunks = self._chunks.get(key, Counter())
+        return {priority: rows[priority] + chunks[priority] * chunk_rows for priority in (*rows, *chunks)}
+
+    def _count(self, held: Held, sign: int) -> None:
+        if is_chunk(held.job.input):
+            self._chunks.setdefault(held.key, Counter())[held.job.priority] += sign
+        else:
+            self._rows.setdefault(held.key, Counter())[held.job.priority] += sign * held.job.rows
 
     def unfinished(self, key: ModelKey | None = None) -> list[Held]:
         """The jobs whose outcome is still to come, oldest claim first."""

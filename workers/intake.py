@@ -20,6 +20,7 @@ from shunter.storage.envelope import (
 from shunter.storage.errors import EnvelopeError
 from shunter.storage.job import Priority
 from shunter.storage.quarantine import Misfit
+from shunter.storage.settings import MAX_JOB_ROWS
 from shunter.storage.submission import Submission, read_submission
 from shunter.workers.holdings import ModelKey
 from shunter.workers.lists import Bunch, Rooms
@@ -129,7 +130,9 @@ class Intake:
         return sum(counts[line] for counts in self._claiming.values())
 
     def _envelopes(self, line: Line, rows: ClassRoom) -> ClassRoom:
-        each = max(self._rows_each.get(line, MAX_ROWS), 1.0)
+        # The first bulk envelope may well be a chunk of a scoring: one of those fills a worker.
+        expected = MAX_ROWS if line[1] is not Priority.BULK else MAX_JOB_ROWS
+        each = max(self._rows_each.get(line, expected), 1.0)
         # Full envelopes may follow on small ones: so many more than the last time are never taken at once.
         most = min(MAX_ENVELOPES, max(FIRST_ENVELOPES, 2 * self._latest.get(line, 0)))
         return ClassRoom(*(min(most, math.ceil(count / each)) for count in rows))

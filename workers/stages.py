@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from shunter.storage.errors import (
-    ObjectNotFound,
+    InvalidInput,
+    NotFound,
     ObjectStoreUnavailable,
     PayloadError,
     SettingsError,
@@ -24,8 +25,11 @@ from shunter.storage.errors import (
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import Outcome
 from shunter.storage.payload import decode_rows
+from shunter.storage.scoring.chunk import is_chunk
+from shunter.storage.signature import Signature
 from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, refused, retried
 from shunter.workers.batch import Batch, CloseReason, Row
+from shunter.workers.chunks import Chunks
 from shunter.workers.device import Inputs
 from shunter.workers.finite import refuse_non_finite
 from shunter.workers.inputs_ahead import InputsAhead
@@ -50,6 +54,7 @@ FINISH_QUEUE = 2
 
 COSTS_INTERVAL_S = 1.0
 """What was learnt about batch sizes is told so often, while batches run."""
+UNDECLARED = Signature()
 
 Decoded = tuple[JobRun, int, Any]
 """A row before it has a place in line: its job, its index, its value."""
@@ -91,12 +96,14 @@ class Stages:
         bunch_rows: int,
         preprocess: Callable[[list[Any]], list[Any]] | None = None,
         finite: bool = False,
+        signature: Signature = UNDECLARED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line = line
         self._runner = runner
         self._store = store
         self._inputs = inputs
+        self._chunks = Chunks(signature)
         self._send = send
         self._bunch_rows = bunch_rows
         self._change = preprocess or runner.preprocess
@@ -160,27 +167,34 @@ class Stages:
             self._report((run, expired(run)))
             return []
         try:
+            if is_chunk(job.input):
+                return self._chunks.open(run)
             rows = decode_rows(self._inputs.take(job))
             if len(rows) != job.rows:
                 raise PayloadError(f"the input holds {len(rows)} rows, the job says {job.rows}")
-        except (PayloadError, ObjectNotFound) as error:
-            self._report((run, refused(run, error.code, error.message)))
-            return []
         except (ObjectStoreUnavailable, SettingsError) as error:
             self._report((run, retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)))
+            return []
+        except (PayloadError, NotFound, InvalidInput) as error:
+            self._report((run, refused(run, error.code, error.message)))
             return []
         return rows
 
     def _free_rows(self, run: JobRun) -> list[Decoded]:
-        """A job's rows that may run at once; the guilty have their results, the suspects are kept."""
-        rows: list[Decoded] = [(run, index, value) for index, value in enumerate(self._decode(run))]
-        if not (rows and (run.guilty or run.withheld)):
-            return rows
-        guilty: list[Decoded] = [(run, row.index, Failure(row.code, row.message)) for row in run.guilty]
-        self._results.put(guilty)
-        run.withheld.update((index, rows[index][2]) for index in run.withheld)
-        held_up = {index for _, index, _ in guilty}.union(run.withheld)
-        return [row for row in rows if row[1] not in held_up]
+        """A job's rows that may run at once.
+
+        The guilty have their results, the suspects are kept, and bad rows of a chunk need no model.
+        """
+        values = self._decode(run)
+        if not values or not (run.guilty or run.withheld or run.carried):
+            return [(run, index, value) for index, value in enumerate(values)]
+        ended: list[Decoded] = [(run, row.index, Failure(row.code, row.message)) for row in run.guilty]
+        ended += [(run, index, value) for index, value in enumerate(values) if isinstance(value, Verdict)]
+        if ended:
+            self._results.put(ended)
+        run.withheld.update((index, values[index]) for index in run.withheld)
+        held_up = {index for _, index, _ in ended}.union(run.withheld)
+        return [(run, index, value) for index, value in enumerate(values) if index not in held_up]
 
     def _preprocess(self, decoded: list[Decoded]) -> None:
         for start in range(0, len(decoded), self._bunch_rows):
@@ -280,8 +294,13 @@ class Stages:
             run.results[index] = result
             run.remaining -= 1
             if not run.remaining and not run.ended:
-                whole.append((run, assemble(run, self._store, now=self._clock())))
+                whole.append((run, self._assemble(run)))
         self._report(*whole)
+
+    def _assemble(self, run: JobRun) -> Outcome:
+        if run.carried is None:
+            return assemble(run, self._store, now=self._clock())
+        return self._chunks.assemble(run, run.carried, now=self._clock())
 
     def _report(self, *endings: tuple[JobRun, Outcome]) -> None:
         ours = [(run, outcome) for run, outcome in endings if self._line.end(run)]

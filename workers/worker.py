@@ -38,10 +38,13 @@ from shunter.workers.relay import Relay
 from shunter.workers.remote_control import Revoker
 from shunter.workers.rescuer import Rescuer
 from shunter.workers.retention import Retention, Sweep
+from shunter.workers.scoring_finisher import ScoringFinisher
+from shunter.workers.scoring_planner import ScoringPlanner
 
 log = logging.getLogger(__name__)
 
-FORGETTING_GRACE_S = 1.0
+HOUSEKEEPING_GRACE_S = 1.0
+"""A duty that takes longer is cut short by the end of the process: others go on with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +102,14 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
     attach(app, hub, wire, revoker)
     watch = ModelWatch(directory, models_registry, hub.models_changed)
     rescuer = Rescuer(repair, registry, lists, wire.tell)
-    duties = Housekeeper(
-        [rescuer, Relay(repair, lists), Expiry(repair), Unserved(repair), Upkeep(repair, registry)]
+    housekeepers = (
+        Housekeeper(
+            [rescuer, Relay(repair, lists), Expiry(repair), Unserved(repair), Upkeep(repair, registry)]
+        ),
+        # Apart: rescues do not wait until everything old is removed, or for somebody's files.
+        _forgetting(settings, database, repair),
+        Housekeeper([ScoringPlanner(repair, lists), ScoringFinisher(repair)]),
     )
-    # On a thread of its own: rescues do not wait until everything old is removed.
-    forgetting = _forgetting(settings, database, repair)
     try:
         worker = app.Worker(
             hostname=name,
@@ -117,9 +123,9 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         gc.freeze()
         worker.start()
     finally:
-        duties.stop()
+        for housekeeper in housekeepers:
+            housekeeper.stop(HOUSEKEEPING_GRACE_S)
         watch.stop()
-        forgetting.stop(FORGETTING_GRACE_S)
         hub.stop()
         meter.stop()
         revoker.stop()

@@ -22,8 +22,9 @@ from shunter.producers.api.fleet import fleet, health
 from shunter.producers.api.jobs import router as jobs
 from shunter.producers.api.long_polls import LongPolls
 from shunter.producers.api.metrics import CountRequests, Metrics
+from shunter.producers.api.scorings import router as scorings
 from shunter.producers.direct import DirectBackend
-from shunter.producers.schemas import JobRequest, Problem
+from shunter.producers.schemas import JobRequest, Problem, RetryRequest, ScoringBody
 from shunter.storage.errors import Unauthorized
 from shunter.storage.queue_depth import depths
 from shunter.storage.settings import Settings
@@ -56,7 +57,7 @@ def create_app(settings: Settings, *, max_body_bytes: int = MAX_BODY_BYTES) -> F
     )
     app.state.context = context
     guard = [Depends(_key_check(settings.api_key))] if settings.api_key else []
-    for router in (jobs, fleet):
+    for router in (jobs, scorings, fleet):
         app.include_router(router, dependencies=guard, responses=answers.problems(401) if guard else {})
     app.include_router(health)
     add_docs_page(app)
@@ -89,7 +90,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version="1", summary=app.summary, routes=app.routes)
         components = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (JobRequest, Problem):
+        for model in (JobRequest, ScoringBody, RetryRequest, Problem):
             components[model.__name__] = model.model_json_schema()
         app.openapi_schema = schema
     return app.openapi_schema

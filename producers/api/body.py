@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from shunter.producers.schemas import JobRequest
@@ -20,6 +20,8 @@ MAX_BODY_BYTES = 2 * MAX_JOB_BYTES
 """JSON takes more room than the encoded rows: base64 a third, numbers as text two times and more."""
 
 MAX_ERRORS = 20
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _NOT_A_NUMBER = re.compile(r"-?(NaN|nan|Infinity|inf)|-?[\d.]+[eE]")
 
@@ -65,20 +67,26 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 def parse_body(body: bytes) -> JobRequest:
     """The request in a body, its rows with bytes as bytes; MalformedJson, InvalidBody or InvalidInput."""
-    document = _parse(body)
-    if not isinstance(document, dict):
-        raise InvalidInput(
-            'the body is not a JSON object: send {"model": ..., "inputs": [...]}', code="invalid_body"
-        )
-    try:
-        request = JobRequest.model_validate(document)
-    except ValidationError as error:
-        raise _refusal(error) from error
+    request = read_model(JobRequest, body)
     if isinstance(request.inputs, list):
         request.inputs = [
             from_json(value, where=f"inputs[{index}]") for index, value in enumerate(request.inputs)
         ]
     return request
+
+
+def read_model(kind: type[ModelT], body: bytes) -> ModelT:
+    """What a body says; MalformedJson, InvalidBody or InvalidInput."""
+    document = _parse(body)
+    if not isinstance(document, dict):
+        wanted = ", ".join(
+            f'"{name}": ...' for name, field in kind.model_fields.items() if field.is_required()
+        )
+        raise InvalidInput(f"the body is not a JSON object: send {{{wanted}}}", code="invalid_body")
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise _refusal(error, list(kind.model_fields)) from error
 
 
 def _parse(body: bytes) -> Any:
@@ -96,23 +104,23 @@ def _parse(body: bytes) -> Any:
         raise MalformedJson(f"the body is not JSON: {place}: {error.msg}") from error
 
 
-def _refusal(error: ValidationError) -> InvalidBody:
+def _refusal(error: ValidationError, known: Sequence[str]) -> InvalidBody:
     """Every field at fault, the first one in the message."""
     # A misspelt field is also a missing one: the spelling is what helps.
     found = sorted(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     errors = [
-        {"field": ".".join(map(str, each["loc"])), "message": _message(each)} for each in found[:MAX_ERRORS]
+        {"field": ".".join(map(str, each["loc"])), "message": _message(each, known)}
+        for each in found[:MAX_ERRORS]
     ]
     first = errors[0]
     return InvalidBody(f"{first['field']}: {first['message']}", field=first["field"], errors=errors)
 
 
-def _message(found: Mapping[str, Any]) -> str:
+def _message(found: Mapping[str, Any], known: Sequence[str]) -> str:
     if found["type"] == "missing":
         return "this field is required: give it"
     if found["type"] != "extra_forbidden":
         return f"{found['msg']}, not {found['input']!r:.60}"
-    known = list(JobRequest.model_fields)
     near = difflib.get_close_matches(str(found["loc"][-1]), known, n=1)
     return f"unknown field: {f'did you mean {near[0]!r}?' if near else 'known are ' + ', '.join(known)}"
 

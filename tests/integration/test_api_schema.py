@@ -63,7 +63,9 @@ def check(operation: Operation, mode: GenerationMode, **fixed: Any) -> None:
     )
     @given(case=operation.as_strategy(generation_mode=mode, **fixed))
     def every_answer_is_documented(case: Case[Any]) -> None:
-        excluded: list[CheckFunction] = [positive_data_acceptance] if operation.path in NAME_A_MODEL else []
+        # A well-formed submission may name a model that there is not.
+        names_a_model = operation.path in NAME_A_MODEL or bool(operation.body)
+        excluded: list[CheckFunction] = [positive_data_acceptance] if names_a_model else []
         impatient(case).call_and_validate(excluded_checks=excluded)
 
     every_answer_is_documented()
@@ -79,6 +81,6 @@ def test_whatever_is_sent_the_answer_is_documented(url: str, mode: GenerationMod
 
 def test_answers_about_a_real_job_are_as_documented(url: str, job_id: str) -> None:
     for operation in operations(url):
-        if "{id}" in operation.path:
+        if operation.path.startswith("/v1/jobs/{id}"):
             for id in (job_id, f"{job_id}.0", f"{job_id}.1"):
                 check(operation, GenerationMode.POSITIVE, path_parameters={"id": id})

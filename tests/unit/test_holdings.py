@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from shunter.storage.job import Claim
+from shunter.storage.job import Claim, Priority
 from shunter.storage.model_config import Batching
+from shunter.storage.scoring.chunk import MAGIC
 from shunter.workers.holdings import WINDOW_ROWS, Holdings, compare, credit_rows
 from tests.jobs import claimed_job
 
@@ -18,6 +19,18 @@ def test_rows_are_counted_by_model_version() -> None:
     assert sum(holdings.rows(("digits", 1)).values()) == 7
     holdings.remove(first.id)
     assert sum(holdings.rows(("digits", 1)).values()) == 4
+
+
+def test_chunks_of_scorings_fill_a_worker_by_their_number() -> None:
+    holdings = Holdings()
+    chunks = [claimed_job(rows=rows, input=MAGIC, priority=Priority.BULK) for rows in (5, 60_000)]
+    for job in (*chunks, claimed_job(rows=2)):
+        holdings.add(job)
+    assert holdings.rows(("digits", 1), chunk_rows=10) == {Priority.STANDARD: 2, Priority.BULK: 20}
+    holdings.remove(chunks[1].id)
+    assert holdings.rows(("digits", 1), chunk_rows=10)[Priority.BULK] == 10
+    holdings.clear()
+    assert not any(holdings.rows(("digits", 1), chunk_rows=10).values())
 
 
 def test_a_second_claim_of_a_job_replaces_the_first() -> None:

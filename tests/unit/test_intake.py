@@ -52,6 +52,11 @@ def test_room_is_granted_in_envelopes_of_the_size_seen() -> None:
     assert rooms == [8, 16, 32, 64, 128, 256, 512, MAX_ENVELOPES], "full envelopes may follow on small ones"
 
 
+def test_the_first_bulk_envelopes_are_expected_to_be_large() -> None:
+    rooms = Intake([DIGITS], lambda _: (2048, {})).rooms()["infer.digits"]
+    assert (rooms[Priority.STANDARD].room, rooms[Priority.BULK].room) == (8, 1)
+
+
 def test_what_is_being_claimed_takes_room_until_the_claim_is_over() -> None:
     intake = Intake([DIGITS], held=one_class(0, credit=512))
     full = bunch(packed(256))

@@ -1,0 +1,51 @@
+"""The handle of a scoring."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from shunter.producers.scoring.request import ScoringStatus
+from shunter.storage.errors import WaitTimeout
+
+if TYPE_CHECKING:
+    from shunter.producers.client import Client
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+
+
+class Scoring:
+    """A dataset that is being scored, or was; the fleet goes on with it, whoever holds this."""
+
+    def __init__(self, client: Client, id: UUID) -> None:
+        self._client = client
+        self._id = id
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return str(self._id)
+
+    def status(self) -> ScoringStatus:
+        """Where it stands now."""
+        return self._client.backend.scorings.get(self._id)
+
+    def wait(self, timeout: float | None = None) -> ScoringStatus:
+        """Where it stands when it has ended; raises only WaitTimeout, after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause_s = FIRST_PAUSE_S
+        while not (status := self.status()).done:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise WaitTimeout(f"the scoring {self.id} has not ended in time: it goes on, wait again")
+            time.sleep(pause_s if left is None else min(pause_s, left))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return status
+
+    def cancel(self) -> ScoringStatus:
+        """Cancel it, and what it has written so far; AlreadyFinished."""
+        return self._client.backend.scorings.cancel(self._id)
+
+    def __repr__(self) -> str:
+        return f"Scoring({self.id!r})"

@@ -1,0 +1,161 @@
+"""What is asked of a scoring, and what is answered about it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from shunter.producers.scoring.estimate import Estimate
+from shunter.storage.errors import InvalidInput
+from shunter.storage.job import Priority
+from shunter.storage.scoring.formats import FORMATS
+from shunter.storage.scoring.spec import Scoring, ScoringState, check_max_errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringRequest:
+    """A dataset to run through a model; the names are those of `Client.score`, checked at construction."""
+
+    model: str
+    input: str
+    output: str
+    version: int | None = None
+    columns: Sequence[str] = ()
+    key: str | None = None
+    keep: Sequence[str] = ()
+    format: str | None = None
+    input_format: str | None = None
+    max_errors: str | None = None
+    keep_failed: bool = False
+    priority: str = Priority.BULK.label
+    chunk_rows: int | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("format", "input_format"):
+            _check_among(name, getattr(self, name), FORMATS)
+        _check_among("priority", self.priority, [priority.label for priority in Priority])
+        check_max_errors(self.max_errors)
+        if self.chunk_rows is not None and self.chunk_rows < 1:
+            raise InvalidInput(f"chunk_rows is {self.chunk_rows}: give 1 or more", field="chunk_rows")
+
+
+def _check_among(name: str, value: str | None, allowed: Collection[str]) -> None:
+    if value is not None and value not in allowed:
+        raise InvalidInput(f"{name} is {value!r}: it must be one of {', '.join(allowed)}", field=name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringStatus:
+    """Where a scoring stands; `rows.total` is None while files of unknown length are being planned.
+
+    `rows_per_s` is since it began, `eta_s` the seconds left at that rate; None if nobody can say.
+    """
+
+    id: str
+    state: ScoringState
+    model: str
+    version: int
+    input: str
+    output: str
+    total: int | None
+    succeeded: int
+    failed: int
+    chunks: int
+    rows_per_s: float
+    eta_s: float | None
+    error: Mapping[str, Any] | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.state.done
+
+
+class Scorings(Protocol):
+    """Scorings as a client sees them, direct or through the API. Every call may raise Unavailable."""
+
+    def stage(self, rows: object) -> str:
+        """Keep rows from Python where the fleet can read them; returns their place."""
+
+    def create(self, request: ScoringRequest) -> ScoringStatus:
+        """Begin a scoring, or find the one that answers the same question already."""
+
+    def retry_errors(self, id: UUID, *, output: str | None, version: int | None) -> ScoringStatus:
+        """Begin a scoring of the rows that failed in an earlier one."""
+
+    def estimate(self, request: ScoringRequest) -> Estimate:
+        """What a scoring would cost; stores nothing."""
+
+    def get(self, id: UUID) -> ScoringStatus:
+        """Where one stands; UnknownScoring."""
+
+    def find(self, *, before: UUID | None = None, limit: int = 50) -> Sequence[ScoringStatus]:
+        """The newest first."""
+
+    def cancel(self, id: UUID) -> ScoringStatus:
+        """Cancel one; UnknownScoring, AlreadyFinished."""
+
+
+def scoring_status(scoring: Scoring, *, now: datetime | None = None) -> ScoringStatus:
+    """A stored scoring as users see it."""
+    until = scoring.finished_at or now or datetime.now(UTC)
+    elapsed_s = max(1e-3, (until - scoring.created_at).total_seconds())
+    rate = scoring.rows_done / elapsed_s
+    left = None if scoring.total_rows is None else scoring.total_rows - scoring.rows_done
+    return ScoringStatus(
+        id=str(scoring.id),
+        state=scoring.state,
+        model=scoring.spec.model,
+        version=scoring.spec.version,
+        input=scoring.spec.input,
+        output=scoring.spec.output,
+        total=scoring.total_rows,
+        succeeded=scoring.rows_succeeded,
+        failed=scoring.rows_failed,
+        chunks=scoring.chunks,
+        rows_per_s=round(rate, 1),
+        eta_s=round(left / rate, 1) if left is not None and rate and not scoring.state.done else None,
+        error=scoring.error,
+        created_at=scoring.created_at,
+        finished_at=scoring.finished_at,
+    )
+
+
+def scoring_document(status: ScoringStatus) -> dict[str, Any]:
+    """The JSON form of a status."""
+    here = f"/v1/scorings/{status.id}"
+    return {
+        "id": status.id,
+        "model": status.model,
+        "version": status.version,
+        "state": status.state.value,
+        "input": status.input,
+        "output": status.output,
+        "rows": {"total": status.total, "succeeded": status.succeeded, "failed": status.failed},
+        "chunks": status.chunks,
+        "rows_per_s": status.rows_per_s,
+        "eta_s": status.eta_s,
+        "error": status.error,
+        "created_at": status.created_at.isoformat(),
+        "finished_at": None if status.finished_at is None else status.finished_at.isoformat(),
+        "links": {"self": here, "cancel": f"{here}/cancel"},
+    }
+
+
+def read_scoring_document(document: Mapping[str, Any]) -> ScoringStatus:
+    """Read what `scoring_document` made."""
+    rows, finished = document["rows"], document["finished_at"]
+    plain = ("id", "model", "version", "input", "output", "chunks", "rows_per_s", "eta_s", "error")
+    return ScoringStatus(
+        **{name: document[name] for name in plain},
+        **rows,
+        state=ScoringState(document["state"]),
+        created_at=datetime.fromisoformat(document["created_at"]),
+        finished_at=None if finished is None else datetime.fromisoformat(finished),
+    )

@@ -1,0 +1,83 @@
+"""Rows from Python or a query, staged as one Parquet snapshot that the fleet can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+import psycopg2
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shunter.storage.errors import DatabaseUnavailable, EmptyRows, InvalidInput
+from shunter.storage.ids import new_id
+from shunter.storage.object_store import ObjectStore
+from shunter.storage.settings import redact
+
+STAGED_ROWS = 16_384
+"""Rows to a file of a snapshot."""
+
+FOLDER = "scoring-inputs"
+
+
+def stage(rows: object, store: ObjectStore) -> str:
+    """Store rows (an Arrow table, or any iterable of dicts) as files, in bounded memory; returns their place.
+
+    Raises EmptyRows, InvalidInput for rows that are no dicts or differ in type.
+    """
+    folder = f"{FOLDER}/{new_id()}"
+    files = 0
+    for table in _tables(rows):
+        store.put(f"{folder}/part-{files:06}.parquet", _encode(table))
+        files += 1
+    if not files:
+        raise EmptyRows("there are no rows: give at least one", field="input")
+    return f"{store.url}/{folder}"
+
+
+def query_rows(database_url: str, query: str) -> Iterator[dict[str, Any]]:
+    """The rows of a query, all of one snapshot, as they come; InvalidInput, DatabaseUnavailable."""
+    try:
+        with closing(psycopg2.connect(database_url)) as connection:
+            connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            with connection.cursor(name="shunter_scoring") as cursor:
+                cursor.itersize = STAGED_ROWS
+                cursor.execute(query)
+                for row in cursor:
+                    names = [column.name for column in cursor.description or ()]
+                    yield dict(zip(names, row, strict=True))
+    except psycopg2.OperationalError as error:
+        raise DatabaseUnavailable(f"Postgres at {redact(database_url)} does not answer: {error}") from error
+    except psycopg2.Error as error:
+        reason = str(error).partition("\n")[0]
+        raise InvalidInput(f"the query cannot be run: {reason}", field="input") from error
+
+
+def _tables(rows: object) -> Iterator[pa.Table]:
+    if hasattr(rows, "to_batches"):
+        table: Any = rows
+        for start in range(0, len(table), STAGED_ROWS):
+            yield table.slice(start, STAGED_ROWS)
+        return
+    if isinstance(rows, str | bytes | dict) or not isinstance(rows, Iterable):
+        raise InvalidInput(
+            f"input is a {type(rows).__name__}: give a place, a table, or an iterable of dicts", field="input"
+        )
+    each = iter(rows)
+    schema: pa.Schema | None = None
+    while page := list(islice(each, STAGED_ROWS)):
+        try:
+            table = pa.Table.from_pylist(page, schema=schema)
+        except (pa.ArrowException, AttributeError, TypeError) as error:
+            raise InvalidInput(f"the rows cannot be one table: {error}: give dicts of one shape") from error
+        schema = table.schema
+        yield table
+
+
+def _encode(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data

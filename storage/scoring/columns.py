@@ -1,0 +1,117 @@
+"""Arrow columns as a model's rows, and a model's outputs as Arrow columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.types as kinds
+
+
+def column_values(column: pa.ChunkedArray, *, dtype: str | None = None) -> list[Any]:
+    """One Python value per row; lists of numbers as arrays, of `dtype` if it is of the same kind."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    if _is_numbers(array.type):
+        return _arrays(array, dtype)
+    values: list[Any] = array.to_pylist()
+    return values
+
+
+def _is_numbers(type: pa.DataType) -> bool:
+    lists = kinds.is_list(type) or kinds.is_large_list(type) or kinds.is_fixed_size_list(type)
+    return bool(lists and (kinds.is_integer(type.value_type) or kinds.is_floating(type.value_type)))
+
+
+def _arrays(array: Any, dtype: str | None) -> list[Any]:
+    flat = array.flatten()
+    if flat.null_count or array.null_count:
+        return [None if row is None else _array(row, dtype) for row in array.to_pylist()]
+    values = flat.to_numpy(zero_copy_only=False)
+    if dtype is not None and np.dtype(dtype).kind == values.dtype.kind:
+        values = values.astype(dtype, copy=False)
+    if kinds.is_fixed_size_list(array.type):
+        return list(values.reshape(len(array), array.type.list_size))
+    lengths = np.diff(array.offsets.to_numpy())
+    if len(lengths) and (lengths == lengths[0]).all():
+        return list(values.reshape(len(array), lengths[0]))
+    return np.split(values, np.cumsum(lengths)[:-1])
+
+
+def _array(row: list[Any], dtype: str | None) -> Any:
+    return row if None in row else np.array(row, dtype=dtype)
+
+
+def to_column(values: Sequence[Any]) -> pa.Array:
+    """A column of any values, None for none: numbers keep their dtype, mixtures become JSON text."""
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, np.ndarray | np.generic):
+        stacked = _stacked(values, first)
+        if stacked is not None:
+            return stacked
+    plain = [_plain(value) for value in values]
+    try:
+        return pa.array(plain)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([None if value is None else _json(value) for value in plain], pa.string())
+
+
+def _stacked(values: Sequence[Any], first: Any) -> pa.Array | None:
+    """Arrays and numpy scalars that are all alike."""
+    present = [value for value in values if value is not None]
+    alike = all(
+        isinstance(value, np.ndarray | np.generic)
+        and value.dtype == first.dtype
+        and value.shape == first.shape
+        for value in present
+    )
+    if not alike or first.dtype.kind not in "biuf" or first.ndim > 1:
+        return None
+    stack = np.stack(present)
+    inner = pa.array(stack.reshape(-1))
+    # Lists of any length, so that all parts of a dataset have one type.
+    ends = np.arange(len(present) + 1, dtype=np.int32) * (first.shape[0] if first.ndim else 1)
+    column = pa.ListArray.from_arrays(pa.array(ends), inner) if first.ndim else inner
+    if len(present) == len(values):
+        return column
+    places = iter(range(len(present)))
+    return column.take(pa.array([None if value is None else next(places) for value in values], pa.int64()))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if type(value) is dict:
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if type(value) in (list, tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def output_columns(outputs: Sequence[Any], taken: Sequence[str]) -> dict[str, pa.Array]:
+    """`prediction`, or one column per key if every output is a dict; None stands for a failed row.
+
+    A key that an input column has already gets `prediction_` before it.
+    """
+    present = [output for output in outputs if output is not None]
+    if not present or not all(type(output) is dict for output in present):
+        return {_free("prediction", taken): to_column(outputs)}
+    names = list(dict.fromkeys(name for output in present for name in output))
+    return {
+        _free(str(name), taken): to_column(
+            [None if output is None else output.get(name) for output in outputs]
+        )
+        for name in names
+    }
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    return f"prediction_{name}" if name in taken else name

@@ -1,0 +1,134 @@
+"""Parquet files: how many rows they have, and any stretch of their rows, read only once if asked in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shunter.storage.errors import InvalidInput
+from shunter.storage.scoring.sources import Source, is_s3, open_source
+
+BATCH_ROWS, BATCH_BYTES = 16_384, 4 << 20
+"""What is decoded at once, at most: few rows where they are large."""
+
+MAX_EXPANSION = 2_000
+"""A file whose footer tells of so many times its size is a bomb."""
+
+
+class UnreadableInput(InvalidInput):
+    """The bytes of an input file are not what its format says."""
+
+    code = "unreadable_input"
+
+
+@contextmanager
+def parquet_errors(url: str) -> Iterator[None]:
+    """What pyarrow raises, as what it means."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UnreadableInput(f"{url} cannot be read as Parquet: {reason}", field="input") from error
+
+
+def open_parquet(source: Source) -> pq.ParquetFile:
+    """A file, checked to be the same; UnreadableInput, InputChanged, NotFound."""
+    file = open_source(source)
+    with parquet_errors(source.url):
+        try:
+            # A buffered file keeps every row group that it has read, for as long as it is open.
+            parquet = pq.ParquetFile(_arrow_file(source, file), pre_buffer=False, buffer_size=1 << 20)
+        except BaseException:
+            file.close()
+            raise
+    _refuse_bomb(parquet, source)
+    return parquet
+
+
+def _arrow_file(source: Source, file: BinaryIO) -> pa.NativeFile:
+    if is_s3(source.url):
+        return pa.PythonFile(file, mode="r")
+    # Native reading does not hold the interpreter; the other handle has proved that it is the same file.
+    file.close()
+    return pa.OSFile(source.url)
+
+
+def _refuse_bomb(parquet: pq.ParquetFile, source: Source) -> None:
+    groups = range(parquet.metadata.num_row_groups)
+    size = sum(parquet.metadata.row_group(group).total_byte_size for group in groups)
+    if size > source.size * MAX_EXPANSION:
+        raise UnreadableInput(f"{source.url} would grow from {source.size} to {size} bytes: it is refused")
+
+
+def row_bytes(parquet: pq.ParquetFile, columns: Sequence[str]) -> float:
+    """Bytes of a row's columns before compression, on average."""
+    metadata, total = parquet.metadata, 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for index in range(group.num_columns):
+            column = group.column(index)
+            if column.path_in_schema.partition(".")[0] in columns:
+                total += column.total_uncompressed_size
+    return float(total / max(1, metadata.num_rows))
+
+
+class ParquetRows:
+    """Reads stretches of rows of a file; those that follow one another cost one pass."""
+
+    def __init__(self, source: Source, columns: Sequence[str]) -> None:
+        self.source = source
+        self.columns = tuple(columns)
+        self._file = open_parquet(source)
+        each = max(1.0, row_bytes(self._file, columns))
+        self._batch_rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / each)))
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._rest: pa.RecordBatch | None = None
+        self._position: int | None = None
+
+    def read(self, first: int, rows: int) -> pa.Table:
+        """Rows `first` to `first + rows`; UnreadableInput if they cannot be had."""
+        with parquet_errors(self.source.url):
+            if self._position is None or first < self._position:
+                self._begin(first)
+            self._take(first - (self._position or 0))
+            batches = self._take(rows)
+            return pa.Table.from_batches(batches, schema=batches[0].schema)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def _begin(self, first: int) -> None:
+        """Start at the row group that holds this row."""
+        metadata, start, group = self._file.metadata, 0, 0
+        while start + metadata.row_group(group).num_rows <= first:
+            start += metadata.row_group(group).num_rows
+            group += 1
+        self._position, self._rest = start, None
+        self._batches = self._file.iter_batches(
+            self._batch_rows,
+            row_groups=list(range(group, metadata.num_row_groups)),
+            columns=list(self.columns),
+        )
+
+    def _take(self, count: int) -> list[pa.RecordBatch]:
+        taken = []
+        try:
+            while count:
+                batch = self._rest if self._rest is not None else next(self._batches)
+                part = batch.slice(0, count)
+                self._rest = batch.slice(len(part)) if len(part) < len(batch) else None
+                self._position = (self._position or 0) + len(part)
+                count -= len(part)
+                taken.append(part)
+        except StopIteration as error:
+            raise pa.ArrowInvalid(f"it ends {count} rows too early") from error
+        except BaseException:
+            # Where the iterator stands now, nobody knows.
+            self._position = None
+            raise
+        return taken

@@ -1,0 +1,208 @@
+"""A chunk's rows, as the model takes them, beside the input columns that its output carries."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from shunter.storage.errors import InvalidInput, PayloadError
+from shunter.storage.payload_json import from_json
+from shunter.storage.scoring.chunk import Chunk
+from shunter.storage.scoring.columns import column_values, to_column
+from shunter.storage.scoring.formats import CSV, PARQUET
+from shunter.storage.scoring.parquet import ParquetRows
+from shunter.storage.scoring.rows import BadRow
+from shunter.storage.scoring.sources import open_source, store_at
+from shunter.storage.scoring.spec import Spec
+from shunter.storage.scoring.text import BOM, MAX_RECORD_BYTES, Records
+from shunter.storage.scoring.text_stream import text_stream
+from shunter.storage.signature import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRows:
+    """The rows of a chunk, bad ones in their places; `carried` and `numbers` (within the file) go along."""
+
+    values: list[Any]
+    carried: pa.Table
+    numbers: Sequence[int]
+
+
+class ChunkReader:
+    """Reads chunks one after another; a Parquet file stays open, so that chunks in order cost one pass.
+
+    Not safe for threads. Raises UnreadableInput, InputChanged, NotFound, Unavailable.
+    """
+
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._open: ParquetRows | None = None
+
+    def read(self, chunk: Chunk) -> ChunkRows:
+        """Every row of a chunk, or those that it names."""
+        rows = self._table_rows(chunk) if chunk.spec.input_format == PARQUET else _text_rows(chunk)
+        if len(rows.values) != chunk.span.rows:
+            raise PayloadError(
+                f"{chunk.source.url}: {len(rows.values)} rows are where {chunk.span.rows} were planned"
+            )
+        if chunk.span.only is not None:
+            rows = _only(rows, failed_rows(chunk.span.only))
+        return ChunkRows(_checked(rows.values, self._signature), rows.carried, rows.numbers)
+
+    def _table_rows(self, chunk: Chunk) -> ChunkRows:
+        table = self._parquet(chunk).read(chunk.span.first_row, chunk.span.rows)
+        wanted = {name: self._dtype(name) for name in chunk.spec.columns}
+        columns = [column_values(table[name], dtype=dtype) for name, dtype in wanted.items()]
+        values = columns[0] if len(wanted) == 1 else [dict(zip(wanted, row)) for row in zip(*columns)]  # noqa: B905
+        first = chunk.span.first_row
+        return ChunkRows(values, table.select(chunk.spec.carried), range(first, first + chunk.span.rows))
+
+    def _parquet(self, chunk: Chunk) -> ParquetRows:
+        columns = tuple(dict.fromkeys((*chunk.spec.columns, *chunk.spec.carried)))
+        known = self._open
+        if known is None or (known.source, known.columns) != (chunk.source, columns):
+            if known is not None:
+                known.close()
+            self._open = None
+            self._open = known = ParquetRows(chunk.source, columns)
+        return known
+
+    def _dtype(self, name: str) -> str | None:
+        declared = self._signature.inputs
+        spec = next(iter(declared.values())) if len(declared) == 1 else declared.get(name)
+        return spec.dtype if spec is not None and spec.shape else None
+
+
+def _text_rows(chunk: Chunk) -> ChunkRows:
+    parsed = list(parse_records(_records(chunk), chunk.spec, first=chunk.span.start == 0))
+    spec, first = chunk.spec, chunk.span.first_row
+    carried = {name: to_column([_cell(row, name) for row in parsed]) for name in spec.carried}
+    values = [row if isinstance(row, BadRow) else _select(row, spec) for row in parsed]
+    table = pa.table(carried) if carried else pa.table({}).select([])
+    return ChunkRows(values, table, range(first, first + len(values)))
+
+
+def _records(chunk: Chunk) -> Iterator[bytes | None]:
+    span = chunk.span
+    if span.rows == 1 and span.stop - span.start > MAX_RECORD_BYTES:
+        return iter((None,))
+    if span.staged is not None:
+        return iter(Records(io.BytesIO(store_at(chunk.parts).get(span.staged)), chunk.spec.input_format))
+    return _file_records(chunk)
+
+
+def _file_records(chunk: Chunk) -> Iterator[bytes | None]:
+    span = chunk.span
+    with closing(open_source(chunk.source)) as file:
+        stream = text_stream(file, chunk.source, start=span.start)
+        yield from Records(stream, chunk.spec.input_format, start=span.start, stop=span.stop)
+
+
+def parse_records(records: Iterator[bytes | None], spec: Spec, *, first: bool) -> Iterator[Any]:
+    """Each record as a value (of CSV a dict of all columns) or a BadRow; `first` if a file begins here."""
+    read = _read_csv if spec.input_format == CSV else _read_json
+    for record in records:
+        if record is None:
+            yield BadRow(
+                "row_too_large", f"the row is larger than {MAX_RECORD_BYTES} bytes, and was not read"
+            )
+            continue
+        clean = record.removeprefix(BOM) if first else record
+        first = False
+        try:
+            yield read(clean, spec)
+        except UnicodeDecodeError as error:
+            yield BadRow("bad_encoding", f"byte {error.start} of the row is not UTF-8")
+        except (ValueError, csv.Error, InvalidInput) as error:
+            yield BadRow("bad_row", str(error))
+
+
+def _read_json(record: bytes, spec: Spec) -> Any:
+    # Decoded first: orjson's word for bad UTF-8 is hard to tell from one for bad JSON.
+    return from_json(orjson.loads(record.decode()), where="row")
+
+
+def _read_csv(record: bytes, spec: Spec) -> dict[str, Any]:
+    cells = split_csv(record)
+    if len(cells) != len(spec.kinds):
+        raise ValueError(f"the row has {len(cells)} cells, and the header {len(spec.kinds)}")
+    return {name: _typed(cell, name, kind) for cell, (name, kind) in zip(cells, spec.kinds, strict=True)}
+
+
+def split_csv(record: bytes) -> list[str]:
+    """The cells of one record of CSV; ValueError, csv.Error."""
+    lines = list(csv.reader([record.decode().rstrip("\r\n")], strict=True))
+    return lines[0] if lines else []
+
+
+KINDS: Mapping[str, Any] = {"int": int, "float": float, "string": str}
+"""How the cells of a CSV's column are read, the narrowest first."""
+
+
+def _typed(cell: str, name: str, kind: str) -> Any:
+    if kind == "string":
+        return cell
+    if not cell.strip():
+        return None
+    try:
+        return KINDS[kind](cell)
+    except ValueError:
+        raise ValueError(f"column {name!r} holds {cell!r:.60}, which is no {kind}") from None
+
+
+def _cell(row: Any, name: str) -> Any:
+    return row.get(name) if isinstance(row, dict) else None
+
+
+def _select(row: Any, spec: Spec) -> Any:
+    if not spec.columns:
+        return row
+    if not isinstance(row, dict):
+        return BadRow("bad_row", f"the row is a {type(row).__name__}, and columns are wanted: give objects")
+    missing = [name for name in spec.columns if name not in row]
+    if missing:
+        return BadRow("missing_column", f"the row lacks {', '.join(missing)}")
+    if len(spec.columns) == 1:
+        return row[spec.columns[0]]
+    return {name: row[name] for name in spec.columns}
+
+
+def _checked(values: list[Any], signature: Signature) -> list[Any]:
+    """The rows, those that do not fit the model's signature marked; all at once if none is bad."""
+    try:
+        if not any(isinstance(value, BadRow) for value in values):
+            signature.check_rows(values)
+            return values
+    except InvalidInput:
+        pass
+    return [_fitting(value, signature) for value in values]
+
+
+def _fitting(value: Any, signature: Signature) -> Any:
+    if isinstance(value, BadRow):
+        return value
+    try:
+        signature.check_rows([value])
+    except InvalidInput as error:
+        return BadRow(error.code, error.message.removeprefix("row 0").lstrip(": "))
+    return value
+
+
+def _only(rows: ChunkRows, numbers: Sequence[int]) -> ChunkRows:
+    places = {number: place for place, number in enumerate(rows.numbers)}
+    chosen = [places[number] for number in numbers]
+    carried = rows.carried.take(chosen) if rows.carried.num_columns else rows.carried
+    return ChunkRows([rows.values[place] for place in chosen], carried, list(numbers))
+
+
+def failed_rows(url: str) -> list[int]:
+    """The row numbers in an errors file."""
+    folder, _, name = url.rpartition("/")
+    return [orjson.loads(line)["row"] for line in store_at(folder).get(name).splitlines()]

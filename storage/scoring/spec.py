@@ -1,0 +1,143 @@
+"""What a scoring is: its states, what was asked, and which question it is the answer to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from shunter.storage.errors import InvalidInput
+from shunter.storage.job import Priority
+from shunter.storage.scoring.sources import Source
+
+
+class ScoringState(StrEnum):
+    """Where a scoring stands; only `running` is ever left."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self is not ScoringState.RUNNING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What is asked of a scoring, resolved: a version, absolute places, columns that exist.
+
+    `columns` are what a row is made of (none: the whole row), `kinds` the types of a CSV's columns, and
+    `retries` the scoring whose failed rows are run again. Chunks have at most `chunk_rows` rows. With
+    `force`, what is at the output is replaced.
+    """
+
+    model: str
+    version: int
+    input: str
+    output: str
+    input_format: str
+    output_format: str
+    columns: tuple[str, ...] = ()
+    key: str | None = None
+    keep: tuple[str, ...] = ()
+    keep_failed: bool = False
+    max_errors: str | None = None
+    priority: str = Priority.BULK.label
+    chunk_rows: int
+    kinds: tuple[tuple[str, str], ...] = ()
+    force: bool = False
+    retries: str | None = None
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The input columns that stand in the output, the key first."""
+        key = () if self.key is None else (self.key,)
+        return tuple(dict.fromkeys((*key, *self.keep)))
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form, as stored and as served."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Spec:
+        """Read the JSON form."""
+        lists = {name: tuple(document[name]) for name in ("columns", "keep")}
+        kinds = tuple((name, kind) for name, kind in document["kinds"])
+        return cls(**{**document, **lists, "kinds": kinds})
+
+    def identity(self) -> bytes:
+        """A digest of the question: what decides the answer, but for what lies in the input's files."""
+        asked = self.document()
+        for how in ("max_errors", "priority", "chunk_rows", "kinds", "force"):
+            del asked[how]
+        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """A stored scoring; `total_rows` is None until every file has been looked at."""
+
+    id: UUID
+    tenant: str
+    state: ScoringState
+    spec: Spec
+    fingerprint: bytes
+    files: int
+    planned: bool
+    chunks: int
+    planned_rows: int
+    total_rows: int | None
+    rows_succeeded: int
+    rows_failed: int
+    error: dict[str, Any] | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def rows_done(self) -> int:
+        """Rows that have ended either way."""
+        return self.rows_succeeded + self.rows_failed
+
+
+def fingerprint(identity: bytes, sources: Sequence[Source]) -> bytes:
+    """A digest of the question and of the files as they are."""
+    return hashlib.sha256(identity + sources_digest(sources)).digest()
+
+
+def sources_digest(sources: Sequence[Source]) -> bytes:
+    """A digest of the files' names, sizes and tags."""
+    return hashlib.sha256(orjson.dumps([source.document() for source in sources])).digest()
+
+
+def check_max_errors(text: str | None) -> str | None:
+    """The text itself, if it is a number of rows or a percentage; InvalidInput."""
+    if text is not None:
+        errors_allowed(text, 0)
+    return text
+
+
+def errors_allowed(max_errors: str, total_rows: int) -> int:
+    """How many rows may fail; InvalidInput if the text says neither a number nor a percentage."""
+    text = max_errors.strip()
+    try:
+        if not text.endswith("%"):
+            number = int(text)
+            if number >= 0:
+                return number
+        elif 0 <= (percent := float(text[:-1])) <= 100:
+            return int(total_rows * percent / 100)
+    except ValueError:
+        pass
+    raise InvalidInput(
+        f"max_errors is {max_errors!r}: give a number of rows, such as 100, or a share, such as 2.5%",
+        field="max_errors",
+    )

@@ -1,0 +1,90 @@
+"""Scorings from and to an S3 server."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shunter.storage.errors import NotFound
+from shunter.storage.object_store import S3ObjectStore
+from shunter.storage.scoring.destination import OutputExists
+from shunter.storage.scoring.sources import store_at
+from tests.object_store_servers import BUCKET, moto_server
+from tests.scoring_fleet import ScoringFleet, scoring_fleet
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3ObjectStore]:
+    """A bucket that the AWS_ variables lead to."""
+    with moto_server() as access:
+        assert access.endpoint_url is not None
+        monkeypatch.setenv("AWS_ENDPOINT_URL", access.endpoint_url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(access.access_key))
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", str(access.secret_key))
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        store_at.cache_clear()
+        yield S3ObjectStore(BUCKET, access=access)
+        store_at.cache_clear()
+
+
+@pytest.fixture
+def fleet(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[ScoringFleet]:
+    with scoring_fleet(database_url, redis_url, tmp_path) as fleet:
+        yield fleet
+
+
+def write(bucket: S3ObjectStore, key: str, start: int, stop: int) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"x": list(range(start, stop))}), sink, row_group_size=3)
+    bucket.put(key, sink.getvalue())
+
+
+def predictions(bucket: S3ObjectStore, prefix: str) -> list[int]:
+    manifest = orjson.loads(bucket.get(f"{prefix}/_shunter.json"))
+    files = [bucket.get(f"{prefix}/{file['name']}") for file in manifest["files"]]
+    return [row["prediction"] for file in files for row in pq.read_table(io.BytesIO(file)).to_pylist()]
+
+
+def test_a_prefix_is_scored_to_another(fleet: ScoringFleet, bucket: S3ObjectStore) -> None:
+    write(bucket, "in/a.parquet", 0, 10)
+    write(bucket, "in/b.parquet", 10, 13)
+    bucket.put("in/_SUCCESS", b"not a row")
+    begun = fleet.begin(f"s3://{BUCKET}/in", f"s3://{BUCKET}/out", columns=["x"])
+    fleet.plan()
+    fleet.run(limit=1)
+    assert not [info.key for info in bucket.list("out/part")]
+    status = fleet.end(begun, model=lambda row: row * 2 if row != 11 else 1 // 0)
+    assert (status.succeeded, status.failed) == (12, 1)
+    assert predictions(bucket, "out") == [2 * n for n in range(13) if n != 11]
+    assert not [info.key for info in bucket.list("out/_shunter-")]
+    again = fleet.end(fleet.scorer.retry_errors(UUID(status.id), output=None, version=None))
+    assert (again.succeeded, predictions(bucket, "out/retry-v1")) == (1, [22])
+
+
+def test_globs_and_lines_work_as_in_a_file_system(fleet: ScoringFleet, bucket: S3ObjectStore) -> None:
+    bucket.put("lines/a.jsonl", b"1\n2\n")
+    bucket.put("lines/b.txt", b"3\n")
+    fleet.score(f"s3://{BUCKET}/lines/*.jsonl", f"s3://{BUCKET}/of-lines")
+    assert predictions(bucket, "of-lines") == [2, 4]
+
+
+def test_force_replaces_what_is_there(fleet: ScoringFleet, bucket: S3ObjectStore) -> None:
+    bucket.put("one/a.jsonl", b"1\n")
+    bucket.put("old/part-000009.parquet", b"of long ago")
+    places = (f"s3://{BUCKET}/one", f"s3://{BUCKET}/old")
+    with pytest.raises(OutputExists):
+        fleet.begin(*places)
+    fleet.score(*places, force=True)
+    assert {info.key for info in bucket.list("old/")} == {"old/_shunter.json", "old/part-000000.parquet"}
+
+
+def test_an_empty_prefix_is_refused(fleet: ScoringFleet, bucket: S3ObjectStore) -> None:
+    with pytest.raises(NotFound, match="no file is at s3://"):
+        fleet.begin(f"s3://{BUCKET}/nothing", f"s3://{BUCKET}/out")

@@ -1,0 +1,68 @@
+"""What a chunk reads and writes, in Arrow; loaded by an engine when it sees its first chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from shunter.storage.outcome import RowFailure
+from shunter.storage.scoring.chunk import Chunk
+from shunter.storage.scoring.columns import output_columns
+from shunter.storage.scoring.formats import PARQUET
+from shunter.storage.scoring.reading import ChunkReader
+from shunter.storage.scoring.rows import BadRow
+from shunter.storage.scoring.writing import encode_error, encode_table, file_facts, schema_text
+from shunter.storage.signature import Signature
+from shunter.workers.assembly import Carried
+from shunter.workers.isolation import Failure
+
+
+class ChunkInput:
+    """Reads chunks as a model takes them, Failures in the places of bad rows."""
+
+    def __init__(self, signature: Signature) -> None:
+        self._reader = ChunkReader(signature)
+
+    def read(self, chunk: Chunk) -> tuple[list[Any], Carried]:
+        """The rows, and what goes along. Raises InvalidInput, PayloadError, NotFound, Unavailable."""
+        rows = self._reader.read(chunk)
+        values = [Failure(v.code, v.message) if type(v) is BadRow else v for v in rows.values]
+        return values, Carried(chunk, rows.carried, rows.numbers)
+
+
+def output_table(results: Sequence[Any], carried: Carried, bad: Sequence[int]) -> pa.Table:
+    """The rows' part of a chunk; without the bad ones, unless they are kept."""
+    spec = carried.chunk.spec
+    columns = {name: carried.columns[name] for name in carried.columns.column_names}
+    if bad and not spec.keep_failed:
+        failed = set(bad)
+        good = [index for index in range(len(results)) if index not in failed]
+        columns = {name: column.take(pa.array(good, pa.int64())) for name, column in columns.items()}
+        outputs = [results[index] for index in good]
+    else:
+        outputs = [None if isinstance(result, Failure) else result for result in results]
+    return pa.table({**columns, **output_columns(outputs, list(columns))})
+
+
+def encode_rows(table: pa.Table, chunk: Chunk) -> tuple[bytes, str | None]:
+    """The bytes of a part, and its schema if its format has one."""
+    data = encode_table(table, chunk.spec.output_format, facts=file_facts(chunk.spec, chunk.scoring))
+    return data, schema_text(table) if chunk.spec.output_format == PARQUET else None
+
+
+def encode_errors(carried: Carried, failures: Sequence[RowFailure]) -> bytes:
+    """The errors' part of a chunk: a line for each failed row."""
+    chunk = carried.chunk
+    keys = None if chunk.spec.key is None else carried.columns[chunk.spec.key]
+    return b"".join(
+        encode_error(
+            source=chunk.source.url,
+            row=carried.numbers[failure.index],
+            key=None if keys is None else keys[failure.index].as_py(),
+            code=failure.code,
+            message=failure.message,
+        )
+        for failure in failures
+    )

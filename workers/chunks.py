@@ -1,0 +1,92 @@
+"""Chunks of scorings in an engine: the rows are read where they lie, and their outputs written as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from shunter.storage.errors import InvalidInput, ObjectStoreUnavailable, SettingsError
+from shunter.storage.outcome import Outcome, RowFailure
+from shunter.storage.results import PROCESS_MARK, Blob
+from shunter.storage.scoring.chunk import Part, decode_chunk
+from shunter.storage.scoring.sources import store_at
+from shunter.storage.signature import Signature
+from shunter.workers.assembly import (
+    STORE_RETRY_S,
+    Carried,
+    JobRun,
+    all_failed,
+    asked_again,
+    retried,
+    succeeded,
+)
+from shunter.workers.isolation import Failure, Retry
+
+
+class Chunks:
+    """Opens chunks and makes outcomes of them; `open` is for one thread, and `assemble` for one."""
+
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._input: Any = None
+
+    def open(self, run: JobRun) -> list[Any]:
+        """The rows of a chunk, Failures where they are bad; notes in `run` what goes along with them.
+
+        Raises PayloadError, InvalidInput, NotFound, Unavailable.
+        """
+        assert run.job.input is not None, "a chunk's reference is always inline; this is a bug"
+        if self._input is None:
+            self._input = _files().ChunkInput(self._signature)
+        values, run.carried = self._input.read(decode_chunk(run.job.input))
+        return list(values)
+
+    def assemble(self, run: JobRun, carried: Carried, *, now: float) -> Outcome:
+        """The outcome of a chunk whose rows all have their results; its files are stored by then."""
+        retry = next((result for result in run.results if isinstance(result, Retry)), None)
+        if retry is not None:
+            return asked_again(run, retry, now=now)
+        failures = tuple(
+            RowFailure(index, result.code, result.message)
+            for index, result in enumerate(run.results)
+            if isinstance(result, Failure)
+        )
+        try:
+            part = _write(run, carried, failures)
+        except (ObjectStoreUnavailable, SettingsError) as error:
+            return retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)
+        told = Blob(inline=part.encode(), key=None)
+        # The errors file tells of each row; the job's own row keeps the counts.
+        if len(failures) == len(run.results):
+            return replace(all_failed(run, failures, now=now), output=told, failures=())
+        return replace(succeeded(run, told, failures, now=now), failures=())
+
+
+@cache
+def _files() -> Any:
+    """The module that needs pyarrow: an engine that never sees a chunk does not load it."""
+    try:
+        from shunter.workers import chunk_files  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            f"this worker cannot read datasets ({error}): install shunter[scoring] where workers run",
+            code="scoring_unavailable",
+        ) from error
+    return chunk_files
+
+
+def _write(run: JobRun, carried: Carried, failures: Sequence[RowFailure]) -> Part:
+    """Store what this run of the chunk has come to, apart from what any other run of it stores."""
+    chunk, store = carried.chunk, store_at(carried.chunk.parts)
+    name = f"{chunk.number:06}.{run.claim.epoch}-{PROCESS_MARK}"
+    table = _files().output_table(run.results, carried, [failure.index for failure in failures])
+    data, schema = _files().encode_rows(table, chunk) if table.num_rows else (b"", None)
+    rows_key = f"rows-{name}.{chunk.spec.output_format}" if data else None
+    errors_key = f"errors-{name}.jsonl" if failures else None
+    if rows_key is not None:
+        store.put(rows_key, data)
+    if errors_key is not None:
+        store.put(errors_key, _files().encode_errors(carried, failures))
+    return Part(rows_key=rows_key, errors_key=errors_key, rows=table.num_rows, size=len(data), schema=schema)

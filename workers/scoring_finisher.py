@@ -1,0 +1,161 @@
+"""The finisher: when every chunk of a scoring has ended, its parts become the dataset."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from shunter.storage import failpoints
+from shunter.storage.database import Cursor
+from shunter.storage.errors import Conflict, InvalidInput, NotFound, SettingsError
+from shunter.storage.job import JobState
+from shunter.storage.job_repair import JobRepair
+from shunter.storage.scoring import progress
+from shunter.storage.scoring.chunk import Span
+from shunter.storage.scoring.destination import ERRORS, Destination, open_destination, part_name
+from shunter.storage.scoring.formats import JSONL
+from shunter.storage.scoring.progress import ChunkRecord
+from shunter.storage.scoring.repository import end
+from shunter.storage.scoring.sources import store_at
+from shunter.storage.scoring.spec import Scoring, ScoringState
+
+log = logging.getLogger(__name__)
+
+LOCK = 0x53480011
+
+
+class ScoringFinisher:
+    """Publishes one scoring after another; a kill at any point is made good by doing it again."""
+
+    interval_s = 0.25
+
+    def __init__(self, repair: JobRepair) -> None:
+        self._repair = repair
+        self._waits: dict[UUID, str] = {}
+
+    def run_once(self) -> int:
+        """One round; returns how many scorings have ended. Raises Unavailable."""
+        with self._repair.duty(LOCK) as cursor:
+            ids = [] if cursor is None else progress.under_way(cursor)
+        return sum(self._finish(id) for id in ids)
+
+    def _finish(self, id: UUID) -> bool:
+        with self._repair.duty(LOCK) as cursor:
+            scoring = None if cursor is None else progress.finished(cursor, id)
+            if cursor is None or scoring is None:
+                return False
+            try:
+                error = progress.too_many_errors(scoring) or _publish(cursor, scoring)
+            except SettingsError as refused:
+                self._wait(id, refused)
+                return False
+            ended = end(cursor, id, ScoringState.FAILED if error else ScoringState.COMPLETE, error)
+        if not error:
+            open_destination(scoring.spec.output, id).discard()
+        log.info("the scoring %s has ended: %d rows, %d failed", id, scoring.rows_done, scoring.rows_failed)
+        return ended
+
+    def _wait(self, id: UUID, error: SettingsError) -> None:
+        """Somebody must act, or another hub can go on: said once, not at every round."""
+        if self._waits.get(id) != error.message:
+            self._waits[id] = error.message
+            log.warning("this hub cannot publish the dataset of %s: %s", id, error)
+
+
+def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
+    """Let the dataset be seen, if it is not already; the error that forbids it. Raises SettingsError."""
+    destination = open_destination(scoring.spec.output, scoring.id)
+    try:
+        seen = destination.published()
+        if seen is None or orjson.loads(seen)["scoring"] != str(scoring.id):
+            _write(cursor, scoring, destination)
+            failpoints.hit("dataset.published")
+    except SettingsError:
+        raise
+    except (Conflict, InvalidInput, NotFound) as error:
+        return {"code": error.code, "message": error.message}
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str
+    rows: int
+
+
+def _write(cursor: Cursor, scoring: Scoring, destination: Destination) -> None:
+    fit = _fitting(cursor, scoring)
+    files: list[_File] = []
+    errors: list[_File] = []
+    for chunk in progress.each_chunk(cursor, scoring.id):
+        part = chunk.part or {}
+        if part.get("rows_key"):
+            name = part_name(chunk.number, scoring.spec.output_format)
+            if fit is None:
+                destination.take(part["rows_key"], name)
+            else:
+                destination.add(name, fit(store_at(destination.parts).get(part["rows_key"])))
+            files.append(_File(name, part["rows"]))
+        if chunk.rows_failed:
+            name = f"{ERRORS}/{part_name(chunk.number, JSONL)}"
+            if part.get("errors_key"):
+                destination.take(part["errors_key"], name)
+            else:
+                destination.add(name, b"".join(_whole_chunk(cursor, scoring.id, chunk)))
+            errors.append(_File(name, chunk.rows_failed))
+    names = {file.name for file in (*files, *errors)}
+    destination.publish(_manifest(scoring, files, errors), names, replace=scoring.spec.force)
+
+
+def _fitting(cursor: Cursor, scoring: Scoring) -> Any:
+    """What brings every part under one schema; None if they have one already."""
+    schemas = progress.schemas(cursor, scoring.id)
+    if len(schemas) < 2:
+        return None
+    from shunter.storage.scoring import writing  # noqa: PLC0415 - pyarrow, seldom needed here
+
+    schema, facts = writing.common_schema(schemas), writing.file_facts(scoring.spec, scoring.id)
+    return lambda data: writing.fit(data, schema, facts=facts)
+
+
+def _whole_chunk(cursor: Cursor, id: UUID, chunk: ChunkRecord) -> Iterator[bytes]:
+    """Lines for the rows of a chunk that failed as a whole, before it could tell of any."""
+    from shunter.storage.scoring.reading import failed_rows  # noqa: PLC0415 - pyarrow, seldom needed here
+    from shunter.storage.scoring.writing import encode_error  # noqa: PLC0415
+
+    span = Span(**chunk.span)
+    source = progress.source_at(cursor, id, span.file).url
+    numbers: Sequence[int] = range(span.first_row, span.first_row + span.rows)
+    if span.only is not None:
+        numbers = failed_rows(span.only)
+    state = chunk.state or JobState.FAILED
+    error = chunk.error or {"code": state.value, "message": f"its chunk was {state.value}"}
+    for number in numbers:
+        yield encode_error(source=source, row=number, key=None, code=error["code"], message=error["message"])
+
+
+def _manifest(scoring: Scoring, files: Sequence[_File], errors: Sequence[_File]) -> bytes:
+    spec = scoring.spec
+    document = {
+        "scoring": str(scoring.id),
+        "fingerprint": scoring.fingerprint.hex(),
+        "model": spec.model,
+        "version": spec.version,
+        "input": spec.input,
+        "retries": spec.retries,
+        "format": spec.output_format,
+        "order": "files in the order of their names, rows in the order of the input",
+        "rows": {
+            "total": scoring.rows_done,
+            "succeeded": scoring.rows_succeeded,
+            "failed": scoring.rows_failed,
+        },
+        "files": files,
+        "errors": errors,
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
