@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,7 +94,11 @@ def _plain(value: Any) -> Any:
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:
+        # An integer beyond 64 bits, which only the slow way can write.
+        return json.dumps(value, default=repr)
 
 
 def output_columns(outputs: Sequence[Any], taken: Sequence[str]) -> dict[str, pa.Array]:

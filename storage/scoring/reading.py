@@ -23,7 +23,7 @@ from shunter.storage.scoring.sources import open_source, store_at
 from shunter.storage.scoring.spec import Spec
 from shunter.storage.scoring.text import BOM, MAX_RECORD_BYTES, Records
 from shunter.storage.scoring.text_stream import text_stream
-from shunter.storage.signature import Signature
+from shunter.storage.signature import NUMERIC, Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class ChunkReader:
     def _dtype(self, name: str) -> str | None:
         declared = self._signature.inputs
         spec = next(iter(declared.values())) if len(declared) == 1 else declared.get(name)
-        return spec.dtype if spec is not None and spec.shape else None
+        return spec.dtype if spec is not None and spec.dtype in NUMERIC else None
 
 
 def _text_rows(chunk: Chunk) -> ChunkRows:

@@ -16,10 +16,12 @@ import pytest
 from shunter.storage import failpoints
 from shunter.storage.errors import Conflict, EmptyRows, InvalidInput, NotFound, Unavailable
 from shunter.storage.job import JobState, Move
+from shunter.storage.model_config import ModelConfig
 from shunter.storage.outcome import Outcome
 from shunter.storage.scoring.destination import OutputExists, open_destination
 from shunter.storage.scoring.parquet import UnreadableInput
-from tests.scoring_fleet import ScoringFleet, double, scoring_fleet
+from shunter.storage.signature import Signature, TensorSpec
+from tests.scoring_fleet import ScoringFleet, double, scoring_fleet, write_lines
 
 
 @pytest.fixture
@@ -366,3 +368,29 @@ def test_two_planners_plan_each_chunk_once(fleet: ScoringFleet) -> None:
     fleet.plan()
     assert len(fleet.jobs.find(limit=1000)) == 100
     assert fleet.end(begun).succeeded == 400
+
+
+def test_a_signature_names_the_columns_and_refuses_rows(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    config = ModelConfig(signature=Signature(inputs={"x": TensorSpec("int64")}))
+    write_lines(tmp_path / "in.jsonl", [b'{"x": 1, "y": 2}', b'{"x": "no"}', b'{"x": 3, "y": 4}'])
+    with scoring_fleet(database_url, redis_url, tmp_path, config) as fleet:
+        fleet.score("in.jsonl")
+        assert [row["prediction"] for row in fleet.rows()] == [2, 6]
+        (error,) = fleet.errors()
+        assert (error["row"], error["code"]) == (1, "invalid_input")
+        assert error["message"].startswith("input 'x' holds 'no'")
+
+
+@pytest.mark.parametrize("spec", [TensorSpec("float32", (2,)), TensorSpec("any", (2,))])
+def test_lists_reach_the_model_as_arrays(
+    database_url: str, redis_url: str, tmp_path: Path, spec: TensorSpec
+) -> None:
+    pq.write_table(pa.table({"x": [[0.5, 1.0], [1.5, 2.0]]}), tmp_path / "in.parquet")
+    config = ModelConfig(signature=Signature(inputs={"x": spec}))
+    with scoring_fleet(database_url, redis_url, tmp_path, config) as fleet:
+        status = fleet.score("in.parquet", model=lambda row: str(row.dtype))
+        assert status.failed == 0
+        expected = "float32" if spec.dtype == "float32" else "float64"
+        assert [row["prediction"] for row in fleet.rows()] == [expected] * 2

@@ -154,6 +154,12 @@ def test_values_of_mixed_types_become_json_text() -> None:
     assert to_column([1, "one", None, {"a": [1.5]}]).to_pylist() == ["1", '"one"', None, '{"a":[1.5]}']
 
 
+def test_values_that_arrow_cannot_hold_become_text() -> None:
+    assert to_column([1, 2**70]).to_pylist() == ["1", str(2**70)]
+    assert to_column([{"a": b"\x00"}, {"a": {1, 2}}]).to_pylist()[1] == '{"a":"{1, 2}"}'
+    assert to_column([float("nan"), None]).is_null().to_pylist() == [False, True]
+
+
 def test_a_dict_gives_a_column_for_each_key() -> None:
     columns = output_columns([{"a": 1}, None, {"a": 2, "id": 3}], ["id"])
     assert {name: column.to_pylist() for name, column in columns.items()} == {
