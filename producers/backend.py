@@ -37,6 +37,9 @@ class Backend(Protocol):
     def submit_many(self, model: str, rows: object, options: Options) -> Sequence[Accepted]:
         """Accept many rows, packed into jobs in their order: all, or an error and none is left to run."""
 
+    def submit_jobs(self, model: str, jobs: object, options: Options) -> Sequence[Accepted]:
+        """Accept a job for each list of rows: all, or an error and none is left to run."""
+
     def status(self, id: UUID) -> JobStatus:
         """Where a job stands; UnknownJob."""
 

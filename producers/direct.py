@@ -72,6 +72,9 @@ class DirectBackend:
     def submit_many(self, model: str, rows: object, options: Options) -> Sequence[Accepted]:
         return self._submitter.submit_many(model, rows, options)
 
+    def submit_jobs(self, model: str, jobs: object, options: Options) -> Sequence[Accepted]:
+        return self._submitter.submit_jobs(model, jobs, options)
+
     def status(self, id: UUID) -> JobStatus:
         known = self._statuses.get(id)
         return known if known is not None else self._status(self.repository.get(id))

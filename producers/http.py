@@ -17,7 +17,7 @@ from shunter.producers.documents import read_job_document, read_results_document
 from shunter.producers.http_watch import HttpWatch
 from shunter.producers.outputs import JobResults
 from shunter.producers.problems import MEDIA_TYPE, error_of
-from shunter.producers.rows import as_rows, packed_rows
+from shunter.producers.rows import as_rows, each_job, packed_rows
 from shunter.producers.scoring.request import Scorings
 from shunter.producers.scoring.through_http import HttpScorings
 from shunter.producers.status import JobStatus
@@ -65,14 +65,13 @@ class HttpBackend:
         options.refuse_key("submit_many")
         values = as_rows(rows)
         size = packed_rows(len(values), self._max_rows(model, options.version))
-        accepted: list[Accepted] = []
-        try:
-            for start in range(0, len(values), size):
-                accepted.append(self._post(model, values[start : start + size], options))
-        except ShunterError:
-            self._cancel_all(accepted)
-            raise
-        return accepted
+        return self._post_all(
+            model, [values[start : start + size] for start in range(0, len(values), size)], options
+        )
+
+    def submit_jobs(self, model: str, jobs: object, options: Options) -> Sequence[Accepted]:
+        options.refuse_key("submit_jobs")
+        return self._post_all(model, each_job(jobs), options)
 
     def status(self, id: UUID) -> JobStatus:
         known = self._statuses.get(id)
@@ -176,6 +175,17 @@ class HttpBackend:
     def _load(self, id: UUID) -> JobResults:
         content = self._send("GET", f"/v1/jobs/{id}/results")
         return read_results_document(orjson.loads(content), self.status(id).state, size=len(content))
+
+    def _post_all(self, model: str, jobs: Sequence[Sequence[object]], options: Options) -> Sequence[Accepted]:
+        """Submit jobs one after the other; if one is refused, none is left to run."""
+        accepted: list[Accepted] = []
+        try:
+            for rows in jobs:
+                accepted.append(self._post(model, rows, options))
+        except ShunterError:
+            self._cancel_all(accepted)
+            raise
+        return accepted
 
     def _cancel_all(self, accepted: Sequence[Accepted]) -> None:
         for job in accepted:

@@ -32,6 +32,17 @@ def as_rows(rows: object) -> Sequence[object]:
     return values
 
 
+def each_job(jobs: object) -> list[Sequence[object]]:
+    """The rows of each job of a submission; InvalidInput, or EmptyRows, naming the job that is none."""
+    checked: list[Sequence[object]] = []
+    for index, rows in enumerate(as_rows(jobs)):
+        try:
+            checked.append(as_rows(rows))
+        except InvalidInput as error:
+            raise type(error)(f"job {index}: {error.message}", field="inputs") from error
+    return checked
+
+
 def each_row(rows: object) -> Iterable[object]:
     """The rows one by one, as they come; InvalidInput for what is one value rather than several."""
     table = _table_rows(rows)

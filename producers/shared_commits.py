@@ -44,29 +44,33 @@ class SharedCommits:
         Raises DatabaseUnavailable, or InvalidInput when Postgres refuses this very job.
         """
         mine = _Waiting(job, threading.Lock())
-        with self._lock:
-            self._waiting.append(mine)
-            waits, self._committing = self._committing, True
-            if waits:
+        try:
+            if self._must_wait(mine):
                 mine.turn.acquire()
-        if waits:
-            self._wait(mine)
-        if not mine.done:
-            self._commit_waiting(mine)
+            if not mine.done:
+                self._commit_waiting(mine)
+        except BaseException:
+            # Ctrl-C: whoever comes next must not wait for us.
+            self._leave(mine)
+            raise
         if mine.error is not None:
             raise mine.error
 
-    def _wait(self, mine: _Waiting) -> None:
-        try:
-            mine.turn.acquire()
-        except BaseException:
-            # Ctrl-C: whoever comes next must not wait for us.
-            with self._lock:
-                if mine in self._waiting:
-                    self._waiting.remove(mine)
-                    if mine.is_next:
-                        self._call_next()
-            raise
+    def _must_wait(self, mine: _Waiting) -> bool:
+        with self._lock:
+            self._waiting.append(mine)
+            if self._committing:
+                mine.turn.acquire()
+                return True
+            mine.is_next = self._committing = True
+            return False
+
+    def _leave(self, mine: _Waiting) -> None:
+        with self._lock:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+                if mine.is_next:
+                    self._call_next()
 
     def _call_next(self) -> None:
         self._committing = bool(self._waiting)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from shunter.producers.rows import as_rows, packed_rows
+from shunter.producers.rows import as_rows, each_job, packed_rows
 from shunter.producers.shared_commits import SharedCommits
 from shunter.producers.submission import Accepted, Options, check_model_name
 from shunter.storage import failpoints
@@ -58,12 +58,7 @@ class Submitter:
         """Accept one job. Raises InvalidInput and its kin, IdempotencyConflict, or Unavailable."""
         options = options or Options()
         values = as_rows(rows)
-        if len(values) > MAX_JOB_ROWS:
-            raise TooLarge(
-                f"{len(values)} rows are more than one job holds ({MAX_JOB_ROWS}): "
-                "use map, or score for a dataset",
-                field="inputs",
-            )
+        _check_size(values)
         registered = self._check(model, values, options)
         block = _encode(values)
         id = new_id()
@@ -82,12 +77,17 @@ class Submitter:
         registered = self._check(model, values, options)
         size = packed_rows(len(values), registered.config.batching.max_rows)
         chunks = [values[start : start + size] for start in range(0, len(values), size)]
-        jobs = [
-            self._new_job(id, registered, rows=len(chunk), block=_encode(chunk), options=options)
-            for id, chunk in zip(new_ids(len(chunks)), chunks, strict=True)
-        ]
-        self._commits.add_all(jobs)
-        return [Accepted(job.id, job.model, job.version, job.rows) for job in jobs]
+        return self._add_all(registered, chunks, options)
+
+    def submit_jobs(self, model: str, jobs: object, options: Options | None = None) -> list[Accepted]:
+        """Accept a job for each list of rows, all in one commit or none."""
+        options = options or Options()
+        options.refuse_key("submit_jobs")
+        each = each_job(jobs)
+        for rows in each:
+            _check_size(rows)
+        registered = self._check(model, [row for rows in each for row in rows], options)
+        return self._add_all(registered, each, options)
 
     def redrive(
         self, dead: Job, rows: Sequence[object], *, version: int | None = None, again: bool = False
@@ -108,6 +108,16 @@ class Submitter:
         # No caller's key holds a control character. A dead job never changes, so its id says it all.
         key = f"\x1fredrive {dead.id} {job.version}"
         return self._submit_once(job, key, hashlib.sha256(key.encode()).digest())
+
+    def _add_all(
+        self, model: RegisteredModel, jobs: Sequence[Sequence[object]], options: Options
+    ) -> list[Accepted]:
+        new = [
+            self._new_job(id, model, rows=len(rows), block=_encode(rows), options=options)
+            for id, rows in zip(new_ids(len(jobs)), jobs, strict=True)
+        ]
+        self._commits.add_all(new)
+        return [Accepted(job.id, job.model, job.version, job.rows) for job in new]
 
     def _submit_once(self, job: NewJob, key: str, digest: bytes) -> Accepted:
         id, enqueued_at = self._repository.insert_once(job, key=key, body_digest=digest)
@@ -146,6 +156,14 @@ class Submitter:
         except QueueUnavailable as error:
             # The rows are committed: the relay will push what is missing once Redis is back.
             log.debug("%d jobs are stored and will be dispatched later: %s", len(jobs), error)
+
+
+def _check_size(rows: Sequence[object]) -> None:
+    if len(rows) > MAX_JOB_ROWS:
+        raise TooLarge(
+            f"{len(rows)} rows are more than one job holds ({MAX_JOB_ROWS}): use map, or score for a dataset",
+            field="inputs",
+        )
 
 
 def _encode(rows: Sequence[object]) -> bytes:

@@ -147,6 +147,21 @@ class TestOutputs:
 
 
 @pytest.mark.usefixtures("worker")
+class TestManyJobs:
+    def test_each_is_a_job_of_its_own(self, client: Client) -> None:
+        jobs = client.submit_jobs("negate", ([number] * (1 + number % 3) for number in range(40)))
+        assert [job.outputs() for job in jobs] == [[-number] * (1 + number % 3) for number in range(40)]
+        assert len({job.id for job in jobs}) == 40
+
+    def test_one_that_is_no_job_is_named_and_none_is_left_to_run(self, client: Client) -> None:
+        for rows, refusal in (("text", r"job 1: .*`\[row\]`"), ([], "job 1: there are no rows")):
+            with pytest.raises(InvalidInput, match=refusal):
+                client.submit_jobs("echo", [["a"], rows])
+        with pytest.raises(InvalidInput, match="give one to each submit"):
+            client.submit_jobs("echo", [["a"]], idempotency_key="k")
+
+
+@pytest.mark.usefixtures("worker")
 class TestItems:
     def test_each_row_has_an_id_and_an_end_of_its_own(self, client: Client) -> None:
         good, bad = client.submit_many("echo", ["a", {"fail": "too_long"}])
