@@ -10,6 +10,7 @@ from uuid import UUID
 from shunter.storage.database import Cursor, Database, fetch_all
 from shunter.storage.job import JobState
 from shunter.storage.payload import HEADER_BYTES
+from shunter.storage.scoring.chunk import MAGIC
 
 PAGE = 1_000
 
@@ -19,6 +20,7 @@ STATEMENT_TIMEOUT_MS = 30_000
 FACTS = f"""
 SELECT id, state, epoch, rows, rows_succeeded, rows_failed,
     coalesce(jsonb_array_length(row_errors), 0) AS rows_listed, error IS NOT NULL AS has_error,
+    coalesce(substring(input FROM 1 FOR {len(MAGIC)}) = '\\x{MAGIC.hex()}', false) AS is_chunk,
     (input IS NOT NULL)::int + (input_key IS NOT NULL)::int AS inputs, input_key,
     (output IS NOT NULL)::int + (output_key IS NOT NULL)::int AS outputs, output_key,
     substring(output FROM 1 FOR {HEADER_BYTES}) AS output_head, worker IS NOT NULL AS has_worker,
@@ -48,6 +50,8 @@ class JobFacts:
     rows_listed: int
     """Rows that `row_errors` names."""
     has_error: bool
+    is_chunk: bool
+    """Whether its rows are a dataset's: its outputs and errors are in the files that its output names."""
     inputs: int
     """How many places its input is in: one is right."""
     input_key: str | None

@@ -21,6 +21,7 @@ from shunter.storage.job_facts import JobFacts, JobFactsReader
 from shunter.storage.object_store import ObjectInfo, ObjectStore
 from shunter.storage.payload import row_count
 from shunter.storage.results import OBJECT_PREFIXES, job_of
+from shunter.storage.scoring.chunk import is_part
 
 Item = TypeVar("Item")
 
@@ -66,7 +67,9 @@ def stuck(job: JobFacts) -> str | None:
 def one_result(job: JobFacts) -> str | None:
     """I2: exactly one output if it succeeded, none otherwise."""
     wanted = int(job.state is JobState.SUCCEEDED)
-    return None if job.outputs == wanted else f"{job.state} with {job.outputs} outputs, not {wanted}"
+    # A chunk of which every row failed has its errors file, if it came to have any.
+    most = 1 if job.is_chunk and job.state is JobState.FAILED else wanted
+    return None if wanted <= job.outputs <= most else f"{job.state} with {job.outputs} outputs, not {wanted}"
 
 
 def one_input(job: JobFacts) -> str | None:
@@ -86,7 +89,8 @@ def counters(job: JobFacts) -> str | None:
     # A job that failed as a whole lists none.
     if job.rows_listed and job.rows_listed != job.rows_failed:
         return f"{job.rows_failed} rows failed, and {job.rows_listed} are listed"
-    if job.state is JobState.SUCCEEDED and job.rows_failed and not job.rows_listed:
+    listed = job.rows_listed or job.is_chunk
+    if job.state is JobState.SUCCEEDED and job.rows_failed and not listed:
         return f"{job.rows_failed} rows failed, and none is listed"
     return None
 
@@ -106,6 +110,8 @@ def output_rows(job: JobFacts) -> str | None:
     """I2: the stored outputs are one for each row."""
     if job.output_head is None:
         return None
+    if job.is_chunk:
+        return None if is_part(job.output_head) else "its output does not say where its files are"
     try:
         held = row_count(job.output_head)
     except PayloadError as error:

@@ -108,7 +108,7 @@ class EngineRoom:
         """Start the engines whose turn it is, and stop those that make room for them."""
         if self._ending:
             return
-        choice = self._places.choose(now, lambda key: any(self._holdings.rows(key).values()))
+        choice = self._places.choose(now, self._holdings.busy)
         for key in choice.unload:
             self._unload(key)
         for key in choice.load:

@@ -98,6 +98,10 @@ class Holdings:
         chunks = self._chunks.get(key, Counter())
         return {priority: rows[priority] + chunks[priority] * chunk_rows for priority in (*rows, *chunks)}
 
+    def busy(self, key: ModelKey) -> bool:
+        """Whether anything is held of a model version."""
+        return any(self.rows(key, chunk_rows=1).values())
+
     def _count(self, held: Held, sign: int) -> None:
         if is_chunk(held.job.input):
             self._chunks.setdefault(held.key, Counter())[held.job.priority] += sign

@@ -24,6 +24,7 @@ QUEUED = JobFacts(
     rows_failed=0,
     rows_listed=0,
     has_error=False,
+    is_chunk=False,
     inputs=1,
     input_key=None,
     outputs=0,
@@ -48,7 +49,13 @@ SUCCEEDED = replace(
 )
 FAILED = replace(RUNNING, state=JobState.FAILED, rows_failed=3, has_error=True, has_finished=True)
 CANCELLED = replace(QUEUED, state=JobState.CANCELLED, has_finished=True)
-SOUND = (QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED, replace(FAILED, rows_listed=3))
+CHUNK = replace(SUCCEEDED, is_chunk=True, rows_listed=0, output_head=b'{"rows_key":')
+SOUND = (
+    CHUNK,
+    replace(CHUNK, state=JobState.FAILED, rows_succeeded=0, rows_failed=3, has_error=True),
+    replace(FAILED, is_chunk=True),
+    *(QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED, replace(FAILED, rows_listed=3)),
+)
 
 
 def complaints(job: JobFacts) -> set[str]:
@@ -73,6 +80,8 @@ def test_a_sound_job_has_no_finding(job: JobFacts) -> None:
         ("input", QUEUED, {"inputs": 2}),
         ("outputs", SUCCEEDED, {"output_head": encode_rows([1, 2])[:HEADER_BYTES]}),
         ("outputs", SUCCEEDED, {"output_head": b"garbage of sixteen bytes"}),
+        ("outputs", CHUNK, {"output_head": SUCCEEDED.output_head}),
+        ("result", CHUNK, {"outputs": 0, "output_head": None}),
         ("counters", SUCCEEDED, {"rows_succeeded": 3}),
         ("counters", SUCCEEDED, {"rows_listed": 0}),
         ("counters", SUCCEEDED, {"rows_succeeded": 0, "rows_failed": 3, "rows_listed": 3}),
