@@ -41,14 +41,14 @@ JOURNEY: Mapping[str, type[Unavailable]] = {
     "settle.committed": DatabaseUnavailable,  # settled, the hub does not know
     "relay.committed": QueueUnavailable,  # enqueued anew, not pushed
     "rescue.committed": QueueUnavailable,  # put back, not pushed
-    "plan.committed": QueueUnavailable,  # chunks stored, not pushed
-    "dataset.published": DatabaseUnavailable,  # to be seen, and not yet said to be
 }
 """A job's way through submitter and hub."""
 
 POINTS: Mapping[str, type[Unavailable]] = {
     **JOURNEY,
     "engine.stored": ObjectStoreUnavailable,  # in the engine: the output is stored, the hub does not know
+    "plan.committed": QueueUnavailable,  # a scoring's chunks are stored, not pushed
+    "dataset.published": DatabaseUnavailable,  # to be seen, and not yet said to be
     "retention.locked": DatabaseUnavailable,  # nobody else can read jobs, the week is still there
     "sweep.found": DatabaseUnavailable,  # unnamed objects are known, and still there
 }
