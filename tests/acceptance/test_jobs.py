@@ -66,7 +66,9 @@ def batches(fleet: LocalFleet, model: str) -> dict[str, Any]:
     """What the workers' last heartbeats say of a model's batches."""
     database = Database(fleet.settings.database_url)
     try:
-        return next(w.stats[f"{model}:1"] for w in WorkerRegistry(database).present() if w.live)
+        registry = WorkerRegistry(database)
+        told = wait_until(lambda: [w.stats for w in registry.present() if w.live and w.stats])
+        return dict(told[0][f"{model}:1"])
     finally:
         database.close()
 
@@ -81,10 +83,14 @@ def test_large_and_small_jobs_together_keep_every_output_in_its_place(client: Cl
 
 
 def test_items_share_full_batches(client: Client, fleet: LocalFleet) -> None:
-    before = batches(fleet, "double")["sizes"].get("256", 0)
+    before = batches(fleet, "double")
     items = client.submit_many("double", range(4096))
     assert [item.output() for item in items] == [2 * n for n in range(4096)]
-    wait_until(lambda: batches(fleet, "double")["sizes"].get("256", 0) - before >= 8, timeout_s=10)
+    wait_until(lambda: batches(fleet, "double")["rows"] - before["rows"] >= 4096)
+    told = batches(fleet, "double")
+    count = told["batches"] - before["batches"]
+    assert 4096 / count >= 16
+    assert told["reasons"]["full"] - before["reasons"].get("full", 0) >= count / 2
 
 
 def test_arrays_keep_their_dtype(client: Client) -> None:
