@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from shunter.storage.errors import shorten
@@ -29,12 +29,21 @@ class RowFailure:
         return {"index": self.index, "code": shorten(str(self.code)), "message": shorten(str(self.message))}
 
 
+class BatchNote(NamedTuple):
+    """A batch that some rows of a job were in; `number` counts the batches of one engine."""
+
+    number: int
+    rows: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How one claimed run of a job ended; settling it is one guarded UPDATE.
 
     `forward_age_s` is how many seconds ago its first forward began, None if it never did;
-    `retry_in_s` is the wait before the next run, for moves that go back to the queue.
+    `retry_in_s` is the wait before the next run, for moves that go back to the queue. `batches` are some of
+    those that its rows were in: told to people, and not stored.
     """
 
     id: UUID
@@ -49,6 +58,7 @@ class Outcome:
     forward_age_s: float | None = None
     retry_in_s: float = 0.0
     counts_attempt: bool = False
+    batches: tuple[BatchNote, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.move, self.state) not in _ENDINGS:

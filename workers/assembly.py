@@ -10,7 +10,7 @@ from shunter.storage import failpoints
 from shunter.storage.errors import InvalidInput, ObjectNotFound, ObjectStoreUnavailable, SettingsError
 from shunter.storage.job import Claim, ClaimedJob, JobState, Move
 from shunter.storage.object_store import ObjectStore
-from shunter.storage.outcome import Outcome, RowFailure, failed
+from shunter.storage.outcome import BatchNote, Outcome, RowFailure, failed
 from shunter.storage.payload import encode_rows
 from shunter.storage.results import Blob, output_key, store_block
 from shunter.workers.batch import Ticket
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from shunter.storage.scoring.chunk import Chunk
+
+MOST_BATCHES = 16
 
 STORE_RETRY_S = 5.0
 """How long a job waits when the object store cannot be reached."""
@@ -50,8 +52,14 @@ class JobRun(Ticket):
     taken: bool = False
     ended: bool = False
     began_at: float | None = None
+    batches: list[BatchNote] = field(default_factory=list)
     preprocess_row_s: float = 0.0
     carried: Carried | None = None
+
+    def ran_in(self, batch: BatchNote) -> None:
+        """Some of its rows were in this batch; only the first ones are noted."""
+        if len(self.batches) < MOST_BATCHES:
+            self.batches.append(batch)
 
     @classmethod
     def of(cls, message: Run, *, now: float) -> JobRun:
@@ -103,6 +111,7 @@ def succeeded(run: JobRun, output: Blob, failures: tuple[RowFailure, ...], *, no
         rows_failed=len(failures),
         failures=failures,
         forward_age_s=_age(run, now),
+        batches=tuple(run.batches),
     )
 
 
@@ -153,6 +162,7 @@ def all_failed(run: JobRun, failures: tuple[RowFailure, ...], *, now: float) -> 
         failures=failures,
         error={"code": "all_rows_failed", "message": message},
         forward_age_s=_age(run, now),
+        batches=tuple(run.batches),
     )
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from shunter.storage.envelope import Envelope, queue_name
 from shunter.storage.job import Move
-from shunter.storage.outcome import Outcome
+from shunter.storage.outcome import BatchNote, Outcome
 from shunter.workers.intake import Mail
 
 
@@ -37,6 +37,7 @@ class _Entry:
     succeeded: int = 0
     failed: int = 0
     moves: list[Move] = field(default_factory=list)
+    batches: set[BatchNote] = field(default_factory=set)
     error: str = ""
 
 
@@ -125,6 +126,7 @@ class EnvelopeLog:
         entry.succeeded += outcome.rows_succeeded
         entry.failed += outcome.rows_failed
         entry.moves.append(outcome.move)
+        entry.batches.update(outcome.batches)
         if outcome.error is not None:
             entry.error = str(outcome.error.get("message", ""))
         if entry.open_jobs:
@@ -173,7 +175,18 @@ def _summary(entry: _Entry) -> str:
             parts.append(f"{jobs[move]} jobs {text}")
     if jobs[Move.CANCEL]:
         parts.append(f"{jobs[Move.CANCEL]} jobs cancelled or lost")
-    return ", ".join(parts) + (f": {entry.error}" if entry.error else "")
+    return ", ".join(parts) + _batches(entry.batches) + (f": {entry.error}" if entry.error else "")
+
+
+def _batches(batches: Collection[BatchNote]) -> str:
+    """How many batches its rows were in, of how many rows, and why these were closed."""
+    if not batches:
+        return ""
+    sizes = sorted({batch.rows for batch in batches})
+    rows = f"{sizes[0]}-{sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
+    reasons = Counter(batch.reason for batch in batches).most_common()
+    why = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    return f" in {len(batches)} {'batch' if len(batches) == 1 else 'batches'} of {rows} rows ({why})"
 
 
 def _event(type: str, id: UUID, now: float, **fields: Any) -> TaskEvent:

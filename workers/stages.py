@@ -23,7 +23,7 @@ from shunter.storage.errors import (
     SettingsError,
 )
 from shunter.storage.object_store import ObjectStore
-from shunter.storage.outcome import Outcome
+from shunter.storage.outcome import BatchNote, Outcome
 from shunter.storage.payload import decode_rows
 from shunter.storage.scoring.chunk import is_chunk
 from shunter.storage.signature import Signature
@@ -111,6 +111,7 @@ class Stages:
         self._clock = clock
         self._gathered: queue.SimpleQueue[_Gathered | None] = queue.SimpleQueue()
         self._tell_costs_at = 0.0
+        self._batches = 0
         self._results: queue.Queue[_Ran | list[Decoded]] = queue.Queue(FINISH_QUEUE)
 
     def preprocess_jobs(self) -> None:
@@ -236,8 +237,11 @@ class Stages:
         began = self._clock()
         whole = len(rows) == len(gathered.batch.rows)
         runs, spans = (gathered.runs, gathered.spans) if whole else (_runs(rows), _spans(rows))
+        self._batches += 1
+        note = BatchNote(self._batches, len(rows), gathered.batch.reason.value)
         for run in runs:
             run.began_at = began if run.began_at is None else run.began_at
+            run.ran_in(note)
         with self._hold("forward", spans):
             isolated = self._runner.forward(
                 [row.value for row in rows],

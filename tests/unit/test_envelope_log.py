@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shunter.storage.envelope import Envelope
 from shunter.storage.job import ClaimedJob, JobState, Move
-from shunter.storage.outcome import Outcome
+from shunter.storage.outcome import BatchNote, Outcome
 from shunter.workers.envelope_log import EnvelopeLog, InHand, TaskEvent
 from shunter.workers.intake import Mail
 from shunter.workers.lists import Bunch
@@ -12,13 +12,19 @@ from tests.jobs import claimed_job, envelope_of
 
 
 def outcome(
-    job: ClaimedJob, move: Move = Move.SUCCEED, *, rows_succeeded: int = 0, rows_failed: int = 0
+    job: ClaimedJob,
+    move: Move = Move.SUCCEED,
+    *,
+    rows_succeeded: int = 0,
+    rows_failed: int = 0,
+    batches: tuple[BatchNote, ...] = (),
 ) -> Outcome:
     state = {Move.SUCCEED: JobState.SUCCEEDED, Move.FAIL: JobState.FAILED}.get(move, JobState.QUEUED)
     error = {"code": "bad", "message": "no row succeeded"} if move is Move.FAIL else None
     return Outcome(
         id=job.id,
         epoch=1,
+        batches=batches,
         move=move,
         state=state,
         error=error,
@@ -57,6 +63,18 @@ def test_an_envelope_starts_with_its_first_job_and_ends_with_its_last() -> None:
         "254 succeeded, 2 failed",
         2.0,
     )
+
+
+def test_an_envelope_tells_which_batches_its_rows_were_in() -> None:
+    log = listened()
+    jobs = [claimed_job(rows=200), claimed_job(rows=56)]
+    envelope = envelope_of(*jobs)
+    log.claimed(envelope, envelope.ids, 0.0)
+    shared, alone = BatchNote(1, 192, "full"), BatchNote(2, 64, "idle")
+    assert log.settled(outcome(jobs[0], rows_succeeded=200, batches=(shared, alone)), 1.0) == []
+    events = log.settled(outcome(jobs[1], rows_succeeded=56, batches=(alone,)), 1.0)
+    result = "256 succeeded, 0 failed in 2 batches of 64-192 rows (1 full, 1 idle)"
+    assert events[-1].fields["result"] == result
 
 
 def test_an_envelope_of_failed_jobs_fails_with_the_reason() -> None:
