@@ -101,8 +101,9 @@ class SharedCommits:
         try:
             enqueued_at = self._insert_waiting(batch)
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, or would wait for ever
+            interrupted = DatabaseUnavailable("the submit was interrupted; it may have been stored")
             for entry in batch:
-                entry.error = error
+                entry.error = error if entry is mine or isinstance(error, Exception) else interrupted
         # The next commit begins while this one's envelopes are pushed.
         with self._lock:
             self._call_next()

@@ -10,8 +10,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 
 from shunter.storage.ceiling import Ceiling
 from shunter.storage.model_registry import ModelVersion
@@ -24,7 +26,7 @@ from shunter.workers.suspicion import PROBE_PATIENCE
 
 log = logging.getLogger(__name__)
 
-LIKELIEST = ("forward", "postprocess", "gather", "preprocess", PROBE)
+LIKELIEST = ("forward", "postprocess", "gather", "preprocess", "decode", PROBE)
 """Which stage is suspected first when an engine dies with several at work."""
 
 
@@ -78,6 +80,7 @@ class EngineHandle:
     """The stage that we killed it for, if it was one."""
     _begun: dict[str, _Work] = field(default_factory=dict)
     _unsaid: list[messages.ToEngine] = field(default_factory=list)
+    _outbox: SimpleQueue[bytes | None] = field(default_factory=SimpleQueue)
 
     def __post_init__(self) -> None:
         ours, theirs = socket.socketpair()
@@ -95,7 +98,8 @@ class EngineHandle:
                 arguments.command(), pass_fds=[arguments.fd], stdin=subprocess.DEVNULL
             )
         self._connection: Connection[list[messages.ToEngine], messages.ToHub] = Connection(ours.detach())
-        threading.Thread(target=self._read, name=f"engine-{self.name}", daemon=True).start()
+        threading.Thread(target=self._read, name=f"from-{self.name}", daemon=True).start()
+        threading.Thread(target=self._write, name=f"to-{self.name}", daemon=True).start()
 
     @property
     def name(self) -> str:
@@ -119,12 +123,12 @@ class EngineHandle:
     def flush(self) -> None:
         """Say it all at once; an engine that has gone does not hear it, and EngineGone tells."""
         unsaid, self._unsaid = self._unsaid, []
-        if not unsaid:
-            return
-        try:
-            self._connection.send_bytes(pickle.dumps(unsaid, pickle.HIGHEST_PROTOCOL))
-        except OSError:
-            log.debug("engine %s has gone before it could be told %d messages", self.name, len(unsaid))
+        if unsaid:
+            self._outbox.put(pickle.dumps(unsaid, pickle.HIGHEST_PROTOCOL))
+
+    def close(self) -> None:
+        """It has gone: nothing more is said."""
+        self._outbox.put(None)
 
     def stop(self) -> None:
         """Have it finish what it has begun, and end."""
@@ -178,6 +182,13 @@ class EngineHandle:
         except (EOFError, OSError):
             pass
         self.mailbox(EngineGone(self, self._process.wait()))
+
+    def _write(self) -> None:
+        # On a thread of its own: an engine whose model holds the interpreter does not read, and must not
+        # keep the hub from the other engines, nor from finding out that it hangs.
+        while (said := self._outbox.get()) is not None:
+            with suppress(OSError):
+                self._connection.send_bytes(said)
         self._connection.close()
 
 

@@ -18,7 +18,7 @@ from shunter.workers import messages, retry, verdicts
 from shunter.workers.engine_handle import EngineGone, EngineHandle, EngineMail
 from shunter.workers.holdings import CHUNKS_AHEAD, Held, Holdings, ModelKey, credit_rows
 from shunter.workers.places import Places
-from shunter.workers.spans import Span
+from shunter.workers.spans import Span, claims_of
 from shunter.workers.standing import standing
 from shunter.workers.stats import BatchStats
 from shunter.workers.suspicion import Suspicion, patience_s
@@ -60,7 +60,7 @@ class EngineRoom:
         self._failures: dict[ModelKey, str] = {}
         self._stats: dict[ModelKey, BatchStats] = defaultdict(lambda: BatchStats(time.monotonic()))
         self._suspicions: dict[ModelKey, Suspicion] = defaultdict(Suspicion)
-        self._slowest_s: dict[ModelKey, float] = defaultdict(float)
+        self._slowest_s: dict[tuple[ModelKey, str], float] = defaultdict(float)
         self._places = places
         self._ending = False
 
@@ -167,6 +167,7 @@ class EngineRoom:
     def gone(self, mail: EngineGone) -> None:
         """An engine has ended: its unfinished jobs go back, fail, or are given to a new one."""
         engine = mail.engine
+        engine.close()
         if self._engines.get(engine.key) is engine:
             del self._engines[engine.key]
             self._places.gone(engine.key)
@@ -231,7 +232,7 @@ class EngineRoom:
     def _run(self, engine: EngineHandle, held: Held) -> None:
         suspicion, claim = self._suspicions[held.key], held.claim
         guilty = tuple(RowFailure(i, f.code, f.message) for i, f in suspicion.guilty(claim).items())
-        engine.send(messages.Run(held.job, guilty, suspicion.withheld(claim)))
+        engine.send(messages.Run(held.as_of(time.monotonic()), guilty, suspicion.withheld(claim)))
 
     def _unload(self, key: ModelKey) -> None:
         log.info("unloading %s v%d", *key)
@@ -239,8 +240,14 @@ class EngineRoom:
         self._engines[key].stop()
 
     def _return(self, key: ModelKey) -> None:
+        suspicion = self._suspicions[key]
         for held in self._holdings.unfinished(key):
-            self._end(held, returned(held.claim))
+            # What a search has found out so far is known only here.
+            searched = suspicion.withheld(held.claim) or suspicion.guilty(held.claim)
+            if searched and key in self._models and not self._ending:
+                self.hand_over(held)
+            else:
+                self._end(held, returned(held.claim))
 
     def _finished(self, engine: EngineHandle, outcome: Outcome) -> None:
         held = self._holdings.get(Claim(outcome.id, outcome.epoch))
@@ -264,11 +271,17 @@ class EngineRoom:
     def _note(self, engine: EngineHandle, message: messages.ToHub, now: float) -> None:
         if not isinstance(message, messages.Begun):
             return
+        stage = engine.key, message.stage
         limit_s = engine.model.config.run.batch_timeout_s
         if self._suspicions[engine.key].probing(message.spans):
-            limit_s = patience_s(self._slowest_s[engine.key], limit_s)
+            limit_s = patience_s(self._slowest_s[stage], limit_s)
         took_s = engine.begun(message, now, limit_s=limit_s)
-        self._slowest_s[engine.key] = max(took_s, self._slowest_s[engine.key])
+        self._slowest_s[stage] = max(took_s, self._slowest_s[stage])
+        if message.stage == "forward":
+            for claim in claims_of(message.spans):
+                held = self._holdings.get(claim)
+                if held is not None:
+                    held.begun = True
 
     def _probe(self, engine: EngineHandle) -> None:
         """Have the next suspects tried, unless others still are."""

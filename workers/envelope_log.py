@@ -184,8 +184,8 @@ def _batches(batches: Collection[BatchNote]) -> str:
         return ""
     sizes = sorted({batch.rows for batch in batches})
     rows = f"{sizes[0]}-{sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
-    reasons = Counter(batch.reason for batch in batches).most_common()
-    why = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    reasons = Counter(batch.reason for batch in batches)
+    why = ", ".join(f"{reasons[reason]} {reason}" for reason in sorted(reasons))
     return f" in {len(batches)} {'batch' if len(batches) == 1 else 'batches'} of {rows} rows ({why})"
 
 

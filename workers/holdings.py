@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from shunter.storage.job import Claim, ClaimedJob, Priority
@@ -39,12 +40,15 @@ def credit_rows(limits: Batching, rows_per_s: float) -> int:
 class Held:
     """One claimed job; `finished` once its outcome is on the way to Postgres.
 
-    `charged` once Postgres has been told that an engine died with it under this claim.
+    `charged` once Postgres has been told that an engine died with it under this claim, `begun` once rows
+    of it have been in the model, in whatever engine. `claimed_at` is a moment of `time.monotonic`.
     """
 
     job: ClaimedJob
     finished: bool = False
     charged: bool = False
+    begun: bool = False
+    claimed_at: float = field(default_factory=time.monotonic)
 
     @property
     def key(self) -> ModelKey:
@@ -55,6 +59,13 @@ class Held:
     def claim(self) -> Claim:
         """The hold itself."""
         return Claim(self.job.id, self.job.epoch)
+
+    def as_of(self, now: float) -> ClaimedJob:
+        """The job with what is left of its deadline; none once it has begun, for then it is finished."""
+        if self.job.deadline_in_s is None:
+            return self.job
+        left_s = None if self.begun else self.job.deadline_in_s - (now - self.claimed_at)
+        return self.job._replace(deadline_in_s=left_s)
 
 
 class Holdings:

@@ -241,9 +241,13 @@ class Line:
         """The jobs of which nothing has been taken and that cannot be in time any more."""
         late = []
         least_s = self._batcher.least_seconds()
-        while self._deadlines and (self._deadlines[0][2].taken or self._deadlines[0][0] - least_s <= now):
-            _, _, run = heappop(self._deadlines)
-            if not (run.taken or run.ended):
+        while self._deadlines:
+            deadline, _, run = self._deadlines[0]
+            settled = run.taken or run.ended
+            if not settled and deadline - least_s > now:
+                break
+            heappop(self._deadlines)
+            if not settled:
                 late.append(run)
         return late
 

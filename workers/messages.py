@@ -81,8 +81,8 @@ class Begun:
 
     Whatever any stage has in its hands is suspect if the engine dies. Written before model code
     runs, in the engine's own thread, so that it has left the process when a crash follows. `stage` is
-    preprocess, gather, forward or postprocess; stages overlap, each is announced by itself. A probe is
-    announced as a whole besides.
+    decode, preprocess, gather, forward or postprocess; stages overlap, each is announced by itself. A
+    probe is announced as a whole besides.
     """
 
     stage: str

@@ -47,7 +47,7 @@ from shunter.workers.messages import (
     ToHub,
 )
 from shunter.workers.runner import Runner
-from shunter.workers.spans import Spans, spans_of
+from shunter.workers.spans import Span, Spans, spans_of
 
 FINISH_QUEUE = 2
 """Batches that may wait for their postprocessing before the model has to."""
@@ -131,6 +131,7 @@ class Stages:
         while (batch := self._line.next_batch()) is not None:
             if isinstance(batch, Late):
                 for run in batch.runs:
+                    self._inputs.forget(run.claim)
                     self._report((run, expired(run)))
                 continue
             began = self._clock()
@@ -169,7 +170,8 @@ class Stages:
             return []
         try:
             if is_chunk(job.input):
-                return self._chunks.open(run)
+                with self._hold("decode", (Span(run.claim, 0, job.rows),)):
+                    return self._chunks.open(run)
             rows = decode_rows(self._inputs.take(job))
             if len(rows) != job.rows:
                 raise PayloadError(f"the input holds {len(rows)} rows, the job says {job.rows}")
@@ -189,12 +191,12 @@ class Stages:
         values = self._decode(run)
         if not values or not (run.guilty or run.withheld or run.carried):
             return [(run, index, value) for index, value in enumerate(values)]
-        ended: list[Decoded] = [(run, row.index, Failure(row.code, row.message)) for row in run.guilty]
-        ended += [(run, index, value) for index, value in enumerate(values) if isinstance(value, Verdict)]
+        ended = {index: value for index, value in enumerate(values) if isinstance(value, Verdict)}
+        ended.update((row.index, Failure(row.code, row.message)) for row in run.guilty)
         if ended:
-            self._results.put(ended)
-        run.withheld.update((index, values[index]) for index in run.withheld)
-        held_up = {index for _, index, _ in ended}.union(run.withheld)
+            self._results.put([(run, index, verdict) for index, verdict in ended.items()])
+        run.withheld = {index: values[index] for index in run.withheld if index not in ended}
+        held_up = ended.keys() | run.withheld.keys()
         return [(run, index, value) for index, value in enumerate(values) if index not in held_up]
 
     def _preprocess(self, decoded: list[Decoded]) -> None:

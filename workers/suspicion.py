@@ -42,8 +42,9 @@ class Suspicion:
     """The search of one model version on one worker.
 
     A job is charged a death only while nobody has been found guilty of it, and once per search unless
-    its rows relapse after they had been cleared: so innocent neighbours are charged nothing in the
-    end, and a job that dies without a culprit is charged again and again until it fails.
+    its rows relapse after they had been cleared, or the engine dies before it can probe any: so innocent
+    neighbours are charged nothing in the end, and a job that dies without a culprit is charged again and
+    again until it fails.
     """
 
     def __init__(self) -> None:
@@ -132,11 +133,13 @@ class Suspicion:
         """Rows that ran freely are suspect from now on."""
         accused = [span for group in groups for span in group]
         relapsed = {claim for claim, index in rows_of(accused) if (claim, index) in self._cleared}
-        charged = tuple(c for c in claims_of(accused) if c not in self._searched or c in relapsed)
-        self._searched.update(charged)
-        self._charges.update(charged)
         known = {row for group in self._waiting for row in rows_of(group)}
         known.update((claim, index) for claim, guilty in self._guilty.items() for index in guilty)
+        # Nothing new to suspect: it died before the first probe, and would so for ever.
+        stuck = known.issuperset(rows_of(accused))
+        charged = tuple(c for c in claims_of(accused) if stuck or c not in self._searched or c in relapsed)
+        self._searched.update(charged)
+        self._charges.update(charged)
         for place, group in enumerate(groups):
             fresh = without(group, known)
             known.update(rows_of(fresh))

@@ -21,6 +21,9 @@ from shunter.storage.outcome import Outcome
 from shunter.storage.scoring.destination import OutputExists, open_destination
 from shunter.storage.scoring.parquet import UnreadableInput
 from shunter.storage.signature import Signature, TensorSpec
+from shunter.workers.messages import Probe, Run
+from shunter.workers.spans import Span
+from tests.engine_process import claim_of, start_engine
 from tests.scoring_fleet import ScoringFleet, double, scoring_fleet, write_lines
 
 
@@ -394,3 +397,19 @@ def test_lists_reach_the_model_as_arrays(
         assert status.failed == 0
         expected = "float32" if spec.dtype == "float32" else "float64"
         assert [row["prediction"] for row in fleet.rows()] == [expected] * 2
+
+
+def test_bad_rows_of_a_suspect_chunk_fail_once_and_reach_no_model(
+    fleet: ScoringFleet, tmp_path: Path
+) -> None:
+    (fleet.directory / "in.jsonl").write_text('{"x": 1}\nnot json\n{"x": 3}\n')
+    fleet.begin("in.jsonl", columns=["x"])
+    fleet.plan()
+    (chunk,) = fleet.claim()
+    code = "class Model:\n    def forward(self, rows): return [2 * row for row in rows]"
+    with start_engine(tmp_path / "engine", code).loaded() as engine:
+        engine.send(Run(chunk, withheld=((0, 3),)))
+        engine.send(Probe((Span(claim_of(chunk), 0, 3),)))
+        (outcome,) = engine.outcomes(1)
+        assert (outcome.rows_succeeded, outcome.rows_failed) == (2, 1)
+        assert sum(batch.rows for batch in engine.batches) == 2

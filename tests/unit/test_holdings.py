@@ -70,3 +70,10 @@ def test_comparing_finds_what_each_side_does_not_know() -> None:
 def test_what_was_settled_while_the_answer_was_on_its_way_is_not_unknown() -> None:
     settled = Claim(uuid4(), 1)
     assert compare(before={settled}, stored={settled}, after=set()).unknown == frozenset()
+
+
+def test_a_deadline_goes_on_while_a_job_waits_and_ends_when_it_has_begun() -> None:
+    held = Holdings().add(claimed_job(deadline_in_s=60.0))
+    assert held.as_of(held.claimed_at + 20.0).deadline_in_s == 40.0
+    held.begun = True
+    assert held.as_of(held.claimed_at + 20.0).deadline_in_s is None

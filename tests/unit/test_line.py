@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from shunter.storage.job import Priority
 from shunter.storage.model_config import Batching
 from shunter.workers.assembly import JobRun
@@ -100,3 +103,15 @@ def test_what_was_measured_can_be_seen() -> None:
         hands.run(hands.batch(), 0.5)
     costs = hands.line.costs()["rows"]
     assert (costs["batches"], costs["rows"]) == (6, 8)
+
+
+def test_jobs_that_ended_are_not_remembered_until_their_deadline() -> None:
+    hands = Hands()
+    dropped = hands.job(deadline_in_s=3600.0)
+    kept = weakref.ref(dropped)
+    hands.line.drop(dropped.claim)
+    del dropped
+    other = hands.job(deadline_in_s=7200.0)
+    assert {row.ticket for row in hands.batch().rows} == {other}
+    gc.collect()
+    assert kept() is None

@@ -171,3 +171,11 @@ def test_a_probe_may_take_many_times_the_slowest_batch_and_never_more_than_the_l
     assert patience_s(0.01, 30.0) == LEAST_PATIENCE_S
     assert patience_s(2.0, 30.0) == 2.0 * PROBE_PATIENCE
     assert patience_s(20.0, 30.0) == 30.0
+
+
+def test_an_engine_that_dies_before_any_probe_charges_its_jobs_each_time() -> None:
+    suspicion = Suspicion()
+    for deaths in range(1, MAX_DEATHS + 1):
+        assert set(die(suspicion)) == {claim(1), claim(2)}
+        assert suspicion.charges(claim(1)) == deaths
+        suspicion.next_round()
