@@ -119,6 +119,31 @@ def version_directories(models_directory: Path) -> list[Path]:
     return found
 
 
+def check_model_name(name: str, place: Path) -> None:
+    """Raise ModelConfigError, telling of `place`, for what cannot be a model's name."""
+    if not _NAME.fullmatch(name):
+        raise ModelConfigError(
+            f"{place}: {name!r} cannot be a model's name: use letters, digits, - and _, "
+            "beginning with a letter or digit, at most 63"
+        )
+
+
+def version_directory(directory: Path) -> Path:
+    """The version that a directory is, or the highest that it holds; raises ModelConfigError."""
+    directory = directory.resolve()
+    if not directory.is_dir():
+        raise ModelConfigError(f"{directory} is no directory: give a model's, or one of its versions'")
+    if _VERSION.fullmatch(directory.name):
+        return directory
+    return highest_version(directory) or directory
+
+
+def highest_version(model_directory: Path) -> Path | None:
+    """A model's newest version, unread; None if the directory holds none. Raises ModelConfigError."""
+    versions = [entry for entry in _folders(model_directory) if _VERSION.fullmatch(entry.name)]
+    return max(versions, key=lambda entry: int(entry.name), default=None)
+
+
 def _folders(directory: Path) -> list[Path]:
     try:
         entries = sorted(directory.iterdir())
@@ -130,11 +155,7 @@ def _folders(directory: Path) -> list[Path]:
 
 
 def _version_directories(directory: Path) -> list[Path]:
-    if not _NAME.fullmatch(directory.name):
-        raise ModelConfigError(
-            f"{directory}: {directory.name!r} cannot be a model's name: use letters, digits, - and _, "
-            "beginning with a letter or digit, at most 63"
-        )
+    check_model_name(directory.name, directory)
     found = [entry for entry in _folders(directory) if _VERSION.fullmatch(entry.name)]
     if not found:
         raise ModelConfigError(f"{directory}: holds no version: put the model's files in {directory.name}/1/")
