@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from shunter.storage.errors import Conflict, InvalidInput
-from shunter.storage.model_registry import check_model_name
+from shunter.storage.model_directories import check_name
 
 TEMPLATES = Path(__file__).with_name("templates")
 TEMPLATE_NAMES = ("torch", "onnx", "hf-text", "sklearn")
@@ -19,7 +19,7 @@ def write_scaffold(name: str, template: str, models: Path) -> Path:
     Raises Conflict if it exists, ModelConfigError for a bad name, InvalidInput if it cannot be written.
     """
     target = models / name
-    check_model_name(name, target)
+    check_name(name, target)
     if target.exists():
         raise Conflict(f"{target} exists: take another name, or remove it")
     try:

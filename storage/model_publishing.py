@@ -12,13 +12,8 @@ from pathlib import Path
 
 from shunter.storage.errors import Conflict, InvalidInput, ModelConfigError
 from shunter.storage.model_config import FILE_NAME, read_toml
-from shunter.storage.model_registry import (
-    ModelVersion,
-    check_model_name,
-    describe,
-    highest_version,
-    read_config,
-)
+from shunter.storage.model_directories import check_name, highest_version
+from shunter.storage.model_registry import ModelVersion, describe, read_config
 
 MANIFEST = "manifest.sha256"
 """Every other file of a published version with its digest, in the form that `sha256sum -c` reads."""
@@ -33,7 +28,7 @@ def publish(source: Path, models: Path, name: str, *, version: int | None = None
     reads. Raises ModelConfigError for a source that is no model, Conflict for a version that exists or for
     settings that would change other versions, InvalidInput for what cannot be read or written.
     """
-    check_model_name(name, source)
+    check_name(name, source)
     read_config(source)
     target = models / name
     if version is not None and (target / str(version)).exists():

@@ -79,8 +79,8 @@ def publish_model(
     \b
     shunter models publish digits ./work/digits --check --rows rows.jsonl
     """
+    from shunter.storage.model_directories import version_directory
     from shunter.storage.model_publishing import publish
-    from shunter.storage.model_registry import version_directory
 
     if row_file and not check:
         raise click.UsageError("--rows is for --check: give both, or neither")

@@ -44,7 +44,7 @@ def check_model_command(
     """
     from bdb import BdbQuit
 
-    from shunter.storage.model_registry import version_directory
+    from shunter.storage.model_directories import version_directory
     from shunter.workers.checking.check import check_model
     from shunter.workers.devices import read_device
 

@@ -121,7 +121,8 @@ def test_publish_copies_the_next_version_with_a_manifest_that_holds(
         assert run(["models", "publish", "tiny", "work"]) == 0
         assert capsys.readouterr().out == f"tiny {version} {tmp_path}/models/tiny/{version}\n"
     published = tmp_path / "models" / "tiny" / "2"
-    listed = dict(reversed(line.split("  ")) for line in (published / MANIFEST).read_text().splitlines())
+    lines = [line.split("  ") for line in (published / MANIFEST).read_text().splitlines()]
+    listed = {name: digest for digest, name in lines}
     assert listed.keys() == {"model.py", "weights/a.bin"}
     assert listed["weights/a.bin"] == hashlib.sha256(b"\0").hexdigest()
     assert sorted(path.name for path in published.iterdir()) == [MANIFEST, "model.py", "weights"]
