@@ -87,6 +87,10 @@ def test_a_fault_is_told_once_and_alone(tmp_path: Path) -> None:
     assert codes(check(tmp_path, forward("return sorted(rows)"), NUMBERS)) == [Fault.PERMUTES_OUTPUTS]
 
 
+def test_a_model_that_sorts_is_found_though_its_rows_come_sorted(tmp_path: Path) -> None:
+    assert codes(check(tmp_path, forward("return sorted(rows)"), sorted(NUMBERS))) == [Fault.PERMUTES_OUTPUTS]
+
+
 @pytest.mark.parametrize(
     ("layers", "fault"),
     [

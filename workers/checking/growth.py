@@ -38,16 +38,24 @@ def read_memory(
     resident = resident or _resident
     readings: list[int] = []
     batches = 0
-    for _ in range(READINGS):
-        until = clock() + READING_S
-        for _ in range(RUNS_PER_READING):
-            batch()
-            batches += 1
-            if clock() >= until:
-                break
-        gc.collect()
-        readings.append(resident())
+    gc.freeze()  # what was there before is no garbage, and looking through it takes long
+    try:
+        for _ in range(READINGS):
+            batches += _run_for_a_while(batch, clock)
+            gc.collect()
+            readings.append(resident())
+    finally:
+        gc.unfreeze()
     return readings, batches
+
+
+def _run_for_a_while(batch: Callable[[], object], clock: Callable[[], float]) -> int:
+    until = clock() + READING_S
+    for runs in range(1, RUNS_PER_READING + 1):
+        batch()
+        if clock() >= until:
+            break
+    return runs
 
 
 def _resident() -> int:
