@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import click
 
 from shunter import __version__
+from shunter.commands.authoring import new_model, publish_model
 from shunter.commands.batches import batches
+from shunter.commands.check_model import check_model_command
 from shunter.commands.dead import dead
 from shunter.commands.fleet import demo, env, up
 from shunter.commands.jobs import cancel, results, status, submit
@@ -61,6 +63,9 @@ for command in (
     migrate,
 ):
     cli.add_command(command)
+
+for author_command in (new_model, check_model_command, publish_model):
+    models.add_command(author_command)
 
 
 def main() -> None:

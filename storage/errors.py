@@ -315,9 +315,14 @@ class ModelLoadError(ModelError):
 
 
 class OutputMismatch(ModelError):
-    """The model did not return exactly one output for each row."""
+    """The model did not return exactly one output for each row; the counts, where it returned some."""
 
     code = "output_mismatch"
+
+    def __init__(self, message: str, *, returned: int | None = None, expected: int | None = None) -> None:
+        super().__init__(message)
+        self.returned = returned
+        self.expected = expected
 
 
 class RowError(ShunterError):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +16,12 @@ import orjson
 from shunter.storage.database import Cursor, Database, fetch_all
 from shunter.storage.errors import ModelConfigError, UnknownModel
 from shunter.storage.model_config import FILE_NAME, ModelConfig, merge, parse, read_toml
+from shunter.storage.model_directories import folders, versions_of
 
 log = logging.getLogger(__name__)
 
 FRESH_S = 1.0
 """So long one reading of the registered models serves."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +59,9 @@ def scan(models_directory: Path) -> Scan:
     """
     versions: list[ModelVersion] = []
     failures: list[ModelConfigError] = []
-    for directory in _folders(models_directory):
+    for directory in folders(models_directory):
         try:
-            candidates = _version_directories(directory)
+            candidates = versions_of(directory)
         except ModelConfigError as error:
             failures.append(error)
             continue
@@ -107,38 +103,6 @@ def _check_warmup(config: ModelConfig, directory: Path) -> None:
     if config.run.compile and not config.run.warmup:
         # Otherwise jobs would be the first to meet a model that cannot be compiled.
         raise ModelConfigError(f"{directory}: [run] compile needs warmup = true beside it")
-
-
-def version_directories(models_directory: Path) -> list[Path]:
-    """Every `<name>/<version>/` below a directory, unread; raises ModelConfigError if it cannot be listed."""
-    found: list[Path] = []
-    for directory in _folders(models_directory):
-        # One with a wrong name, or empty, is for `scan` to tell of.
-        with suppress(ModelConfigError):
-            found += _version_directories(directory)
-    return found
-
-
-def _folders(directory: Path) -> list[Path]:
-    try:
-        entries = sorted(directory.iterdir())
-    except OSError as error:
-        raise ModelConfigError(
-            f"{directory}: {error.strerror}: set SHUNTER_MODELS to the models directory"
-        ) from error
-    return [entry for entry in entries if entry.is_dir() and entry.name[0] not in "._"]
-
-
-def _version_directories(directory: Path) -> list[Path]:
-    if not _NAME.fullmatch(directory.name):
-        raise ModelConfigError(
-            f"{directory}: {directory.name!r} cannot be a model's name: use letters, digits, - and _, "
-            "beginning with a letter or digit, at most 63"
-        )
-    found = [entry for entry in _folders(directory) if _VERSION.fullmatch(entry.name)]
-    if not found:
-        raise ModelConfigError(f"{directory}: holds no version: put the model's files in {directory.name}/1/")
-    return sorted(found, key=lambda entry: int(entry.name))
 
 
 def _digest(directory: Path) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from shunter.storage.errors import ModelConfigError, SettingsError, Unavailable
-from shunter.storage.model_registry import ModelRegistry, ModelVersion, describe, scan, version_directories
+from shunter.storage.model_directories import version_directories
+from shunter.storage.model_registry import ModelRegistry, ModelVersion, describe, scan
 from shunter.workers.holdings import ModelKey
 
 log = logging.getLogger(__name__)

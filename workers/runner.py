@@ -112,6 +112,10 @@ class Runner:
 
         return isolate(len(values), run, ceiling=ceiling)
 
+    def run_once(self, values: list[Any], *, pad_to: int = 0) -> list[Any]:
+        """One output for each row, in one call of the model; what that raises comes out as it is."""
+        return self._run(values, pad_to, None)
+
     def postprocess(self, results: list[Any]) -> list[Any]:
         """What is stored for each row; failed rows stay as they are."""
         hook = self._hooks.postprocess
@@ -128,11 +132,12 @@ class Runner:
         return _ANYWHERE if self._hooks.shape_key is None else Place(self._hooks.shape_key(value), 0)
 
     def _run(self, values: list[Any], pad_to: int, inputs: Inputs | None) -> list[Any]:
+        count = len(values)  # before the model can change the list it is given
         batch = self._device.receive(inputs or self._gather(values, pad_to))
         with self._device.forwarding():
             outputs = self._call(batch)
         try:
-            return scatter(outputs, len(values))
+            return scatter(outputs, count)
         except InvalidInput as error:
             raise OutputMismatch(error.message) from error
 

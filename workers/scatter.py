@@ -45,13 +45,15 @@ def _column(column: Any, count: int, what: str) -> list[Any]:
             "return a list, a tensor or an array, or a dict or tuple of them"
         )
     if len(column) != count:
-        raise OutputMismatch(f"{what} has {len(column)} outputs for {count} rows: {_REMEDY}")
+        message = f"{what} has {len(column)} outputs for {count} rows: {_REMEDY}"
+        raise OutputMismatch(message, returned=len(column), expected=count)
     return _off_device(column)
 
 
 def _split(array: np.ndarray[Any, Any], count: int, what: str) -> list[Any]:
     if array.ndim == 0 or array.shape[0] != count:
-        raise OutputMismatch(f"{what} has the shape {array.shape} for {count} rows: {_REMEDY}")
+        message = f"{what} has the shape {array.shape} for {count} rows: {_REMEDY}"
+        raise OutputMismatch(message, returned=array.shape[0] if array.ndim else None, expected=count)
     return list(array)
 
 

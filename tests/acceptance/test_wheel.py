@@ -52,4 +52,6 @@ def test_every_file_of_the_packages_is_shipped(names: set[str]) -> None:
     files = {f"shunter/{path.relative_to(ROOT)}" for folder in folders for path in (ROOT / folder).rglob("*")
              if path.is_file() and "__pycache__" not in path.parts}  # fmt: skip
     own = {str(path.relative_to(ROOT)) for path in (ROOT / "shunter").glob("*") if path.is_file()}
-    assert files | own <= names
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "shunter" / "templates").rglob("*")
+                 if path.is_file() and "__pycache__" not in path.parts}  # fmt: skip
+    assert files | own | templates <= names

@@ -173,3 +173,15 @@ def test_forward_runs_in_inference_mode() -> None:
             return [torch.is_inference_mode_enabled()] * len(rows)
 
     assert Runner(Grown()).forward([1]).results == [True]
+
+
+def test_a_model_that_grows_its_list_has_returned_the_wrong_number() -> None:
+    class Growing(Model):
+        def forward(self, rows: list[Any]) -> list[Any]:
+            rows.append(0)
+            return list(rows)
+
+    with pytest.raises(OutputMismatch, match="3 outputs for 2 rows"):
+        Runner(Growing()).run_once([1, 2])
+    results = Runner(Growing()).forward([1, 2]).results
+    assert [type(result) for result in results] == [Failure, Failure]

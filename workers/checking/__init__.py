@@ -1,0 +1,1 @@
+"""Checking a model in its author's own process, before any fleet runs it."""
