@@ -57,6 +57,15 @@ class Row(NamedTuple, Generic[TicketT]):
     tokens: int = 0
 
 
+class Timing(NamedTuple):
+    """How long `forward` took for a batch of `rows`, padded to `pad_to` tokens (0: no length)."""
+
+    rows: int
+    pad_to: int
+    seconds: float
+    bucket: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch(Generic[TicketT]):
     """Rows that go through the model in one call, and how they came together.

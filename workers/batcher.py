@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple
 from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim, Priority
 from shunter.storage.model_config import Batching
-from shunter.workers.batch import Batch, CloseReason, Row, TicketT
+from shunter.workers.batch import Batch, CloseReason, Row, TicketT, Timing
 from shunter.workers.ceilings import Ceilings
 from shunter.workers.closing import in_time, what_filled
 from shunter.workers.lane import Heads, Lane, PackedLane, Plan, ShapeLane, oldest
@@ -114,6 +114,10 @@ class Batcher(Generic[TicketT]):
         """Learn what a batch took that went through the model whole and undisturbed."""
         rows, length = len(batch.rows), self._length(batch)
         self._sizing.add(batch.bucket, rows=rows, length=length, work=batch.work, seconds=seconds)
+
+    def warmed(self, timings: Iterable[Timing]) -> None:
+        """Learn what batches took in a warm-up."""
+        self._sizing.warmed(timings)
 
     def costs(self) -> Mapping[str, Any]:
         """What was learnt about cost and size, by bucket, as JSON."""

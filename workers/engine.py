@@ -94,6 +94,7 @@ def main(arguments: EngineArguments) -> NoReturn:
         runner, pool = _load(arguments, config)
         ceilings.learn(memory_kind(arguments.device), arguments.ceilings)
         found = warm_up(runner, config, ceilings) if config.run.warmup else ()
+        line.warmed(runner.timings)
         if pool is not None:
             pool.wait_until_loaded()
     except ModelError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -14,7 +14,7 @@ from typing import Any
 from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim
 from shunter.workers.assembly import JobRun
-from shunter.workers.batch import Batch, Row
+from shunter.workers.batch import Batch, Row, Timing
 from shunter.workers.batcher import Batcher
 from shunter.workers.messages import Probe, Run
 from shunter.workers.spans import rows_of
@@ -173,6 +173,11 @@ class Line:
         """A batch went through the model whole and undisturbed, in so many seconds."""
         with self._lock:
             self._batcher.measured(batch, seconds)
+
+    def warmed(self, timings: Iterable[Timing]) -> None:
+        """A warm-up has taken these batches through the model."""
+        with self._lock:
+            self._batcher.warmed(timings)
 
     def costs(self) -> Mapping[str, Any]:
         """What was learnt about cost and size, by bucket, as JSON."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from shunter.storage.errors import InvalidInput, OutputMismatch
+from shunter.workers.batch import Timing
 from shunter.workers.device import Device, Inputs, compiled
 from shunter.workers.isolation import Isolated, Raised, Verdict, attempt, isolate, judge
 from shunter.workers.model import hooks_of
@@ -19,14 +20,6 @@ class Place:
 
     key: Hashable
     length: int
-
-
-class Timing(NamedTuple):
-    """How long `forward` took for a batch of `rows`, padded to `pad_to` tokens (0: no length)."""
-
-    rows: int
-    pad_to: int
-    seconds: float
 
 
 _ANYWHERE = Place(None, 0)

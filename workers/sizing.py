@@ -7,10 +7,16 @@ a search for its size.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
+from shunter.workers.batch import Timing
 from shunter.workers.latency_fit import Fit
-from shunter.workers.size_search import Search
+from shunter.workers.size_search import TOLERANCE, Search
+
+BUCKET = attrgetter("bucket")
 
 START_ROWS = 8
 """The first size that is tried."""
@@ -48,6 +54,16 @@ class Sizing:
         self._all.add(work, seconds)
         self._usual_s += (seconds - self._usual_s) * (USUAL_WEIGHT if self._usual_s else 1.0)
         self._search(bucket, length).add(rows, (seconds + HANDLING_S) / work)
+
+    def warmed(self, timings: Iterable[Timing]) -> None:
+        """Begin at the sizes that were best in a warm-up, instead of climbing to them."""
+        for bucket, group in groupby(sorted(timings, key=BUCKET), key=BUCKET):
+            measured = list(group)
+            costs = {timing.rows: (timing.seconds + HANDLING_S) / timing.rows for timing in measured}
+            least = min(costs.values())
+            start = min(rows for rows, cost in costs.items() if cost <= least * (1 + TOLERANCE))
+            self._searches[bucket] = Search(self._max_rows, start=start)
+            self._lengths[bucket] = measured[0].pad_to
 
     def seconds(self, bucket: str, work: float) -> float:
         """How long a batch takes; of a bucket hardly seen, as all buckets together do; 0 if nobody knows."""

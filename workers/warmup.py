@@ -11,11 +11,12 @@ from typing import Any, NamedTuple, NoReturn
 from shunter.storage.ceiling import Ceiling
 from shunter.storage.errors import ModelLoadError
 from shunter.storage.model_config import Batching, ModelConfig
+from shunter.workers.batch import Timing
 from shunter.workers.ceilings import Ceilings
 from shunter.workers.isolation import Failure, Isolated, Retry, Verdict
 from shunter.workers.lane import bucket_of
 from shunter.workers.lengths import bucket_name
-from shunter.workers.runner import Place, Runner, Timing
+from shunter.workers.runner import Place, Runner
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class _Trier:
         log.info("warm-up: %d rows%s: %.1f ms", trial.rows, of_length, fastest * 1000)
         # Out of memory, the rows were run in parts, and the time is not one batch's.
         if isolated.forwards == 1:
-            self._runner.timings.append(Timing(trial.rows, length, fastest))
+            self._runner.timings.append(Timing(trial.rows, length, fastest, trial.bucket))
 
     def _judge(self, trial: _Trial, isolated: Isolated) -> None:
         if isinstance(isolated.results[0], Verdict):

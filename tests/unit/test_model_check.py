@@ -11,13 +11,13 @@ import pytest
 
 from shunter.storage.errors import SettingsError
 from shunter.storage.model_config import parse
+from shunter.workers.batch import Timing
 from shunter.workers.checking.check import check_model
 from shunter.workers.checking.examples import ROWS, example_rows
 from shunter.workers.checking.findings import Fault, Report
 from shunter.workers.checking.growth import LEAST_STEP, SETTLING, read_memory, steady_growth
 from shunter.workers.checking.pipeline import StageError
 from shunter.workers.checking.sizes import BUDGET_S, recommend, time_sizes
-from shunter.workers.runner import Timing
 
 NUMBERS = [[3.0, 1.0], [1.0, 2.0], [2.0, 5.0], [9.0, 4.0], [7.0, 8.0]]
 

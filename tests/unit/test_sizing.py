@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from shunter.workers.batch import Timing
 from shunter.workers.sizing import HANDLING_S, START_ROWS, Sizing
 
 MAX_ROWS = 256
@@ -132,3 +133,10 @@ def test_sizes_that_few_rows_allow_do_not_stop_the_search() -> None:
     assert sizing.rows("rows") == START_ROWS
     run(sizing, linear, 300, random.Random(1))
     assert sizing.document()["rows"]["rows"] == MAX_ROWS
+
+
+def test_a_warm_up_says_where_to_begin() -> None:
+    sizing = Sizing(MAX_ROWS)
+    timings = [Timing(rows, 0, 0.01 + rows * rows * 1e-5, "a") for rows in (64, 16, 4, 1)]
+    sizing.warmed([*timings, Timing(64, 32, 0.1, "b")])
+    assert (sizing.rows("a"), sizing.rows("b", 32), sizing.rows("c")) == (16, 64, START_ROWS)

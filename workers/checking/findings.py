@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from shunter.workers.runner import Timing
+from shunter.workers.batch import Timing
 
 
 class Fault(StrEnum):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from shunter.workers.batch import Timing
 from shunter.workers.checking.pipeline import StageError
 from shunter.workers.isolation import is_out_of_memory
-from shunter.workers.runner import Timing
 
 BUDGET_S = 10.0
 RUNS = 5
