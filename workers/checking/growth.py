@@ -50,11 +50,10 @@ def read_memory(
 
 
 def _run_for_a_while(batch: Callable[[], object], clock: Callable[[], float]) -> int:
-    until = clock() + READING_S
-    for runs in range(1, RUNS_PER_READING + 1):
+    until, runs = clock() + READING_S, 0
+    while not runs or (runs < RUNS_PER_READING and clock() < until):
         batch()
-        if clock() >= until:
-            break
+        runs += 1
     return runs
 
 
