@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import pickle
 import socket
 import subprocess
 import threading
@@ -19,6 +18,7 @@ from shunter.workers import messages
 from shunter.workers.engine_arguments import EngineArguments
 from shunter.workers.holdings import ModelKey
 from shunter.workers.messages import PROBE
+from shunter.workers.pickling import dumps
 from shunter.workers.spans import Spans
 from shunter.workers.suspicion import PROBE_PATIENCE
 
@@ -122,7 +122,7 @@ class EngineHandle:
         if not unsaid:
             return
         try:
-            self._connection.send_bytes(pickle.dumps(unsaid, pickle.HIGHEST_PROTOCOL))
+            self._connection.send_bytes(dumps(unsaid))
         except OSError:
             log.debug("engine %s has gone before it could be told %d messages", self.name, len(unsaid))
 
