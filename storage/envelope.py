@@ -243,7 +243,7 @@ def to_envelope(message: TaskMessage) -> Envelope:
     try:
         return Envelope(
             id=UUID(message.task_id),
-            ids=tuple(UUID(id) for id in ids),
+            ids=tuple(map(UUID, ids)),
             model=str(fields.get("model", "")),
             version=_count(fields.get("version", 0)),
             rows=_count(fields.get("rows", 0)),

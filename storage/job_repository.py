@@ -51,21 +51,23 @@ INSERT_ENCODERS: tuple[copy.Encoder, ...] = (
 
 # Ids stand in the statement a second time as a literal array: only then does the planner leave out
 # the partitions that cannot hold them. Rows are locked in id order, so that bulk statements never
-# wait for each other in a circle.
+# wait for each other in a circle. They are found by their ids alone: before statistics are taken, the planner
+# would rather read every queued job of the model, or every running one of the worker.
 CLAIM = f"""
-WITH due AS (
-    SELECT jobs.id, hint.envelope
-    FROM jobs JOIN unnest(%(ids)s::uuid[], %(envelopes)s::uuid[]) AS hint (id, envelope) ON hint.id = jobs.id
-    WHERE jobs.id = ANY(%(ids)s::uuid[]) AND state = '{JobState.QUEUED}' AND (model, version) IN %(served)s
-      AND (not_before IS NULL OR not_before <= now()) AND (deadline_at IS NULL OR deadline_at > now())
-    ORDER BY jobs.id FOR UPDATE OF jobs
+WITH hint AS (SELECT * FROM unnest(%(ids)s::uuid[], %(envelopes)s::uuid[]) AS hint (id, envelope)),
+named AS (
+    SELECT id, state, model, version, not_before, deadline_at FROM jobs
+    WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE
 )
 UPDATE jobs SET state = '{JobState.RUNNING}', worker = %(worker)s, epoch = epoch + 1, started_at = now(),
-    not_before = NULL, envelope = due.envelope
-FROM due
-WHERE jobs.id = due.id AND jobs.id = ANY(%(ids)s::uuid[]) AND state = '{JobState.QUEUED}'
-RETURNING jobs.id, epoch, model, version, rows, priority, attempts, deaths,
-    extract(epoch FROM deadline_at - now())::float8 AS deadline_in_s,
+    not_before = NULL, envelope = hint.envelope
+FROM named JOIN hint ON hint.id = named.id
+WHERE jobs.id = named.id AND jobs.id = ANY(%(ids)s::uuid[])
+  AND named.state = '{JobState.QUEUED}' AND (named.model, named.version) IN %(served)s
+  AND (named.not_before IS NULL OR named.not_before <= now())
+  AND (named.deadline_at IS NULL OR named.deadline_at > now())
+RETURNING jobs.id, epoch, jobs.model, jobs.version, rows, priority, attempts, deaths,
+    extract(epoch FROM jobs.deadline_at - now())::float8 AS deadline_in_s,
     extract(epoch FROM now() - enqueued_at)::float8 AS queued_s, input, input_key
 """
 
@@ -145,6 +147,8 @@ ON CONFLICT (tenant, key) DO NOTHING RETURNING job_id
 
 RECALL_KEY = "SELECT job_id, body_digest FROM idempotency_keys WHERE tenant = %(tenant)s AND key = %(key)s"
 
+_PRIORITIES = tuple(Priority)
+
 MAX_AHEAD_JOBS = 10_000
 """How far `rows_ahead` counts: beyond it, "many" is answer enough."""
 
@@ -192,8 +196,8 @@ class JobRepository:
             "served": tuple(served),
         }
         with self._database.statement() as cursor:
-            cursor.execute(NOT_AT_ONCE + CLAIM, parameters)
-            return [_claimed(row) for row in fetch_all(cursor)]
+            cursor.execute(NOT_AT_ONCE + NO_NESTED_LOOP + CLAIM, parameters)
+            return [_claimed(row) for row in cursor.fetchall()]
 
     def settle(self, outcomes: Sequence[Outcome], *, worker: UUID) -> set[UUID]:
         """Write outcomes whose claim still holds; returns the ids that were written."""
@@ -361,11 +365,11 @@ def _job(row: dict[str, Any]) -> Job:
     return Job(**{**row, "state": JobState(row["state"]), "priority": Priority(row["priority"])})
 
 
-def _claimed(row: dict[str, Any]) -> ClaimedJob:
-    block = row["input"]
-    return ClaimedJob(
-        **{**row, "priority": Priority(row["priority"]), "input": None if block is None else bytes(block)}
-    )
+def _claimed(row: Sequence[Any]) -> ClaimedJob:
+    """A row of CLAIM, whose columns stand in the order of the fields: dicts would cost more than the rest."""
+    block = row[10]
+    inline = None if block is None else bytes(block)
+    return ClaimedJob._make((*row[:5], _PRIORITIES[row[5]], *row[6:10], inline, row[11]))
 
 
 def _stored_result(row: dict[str, Any]) -> StoredResult:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import pickle
 import sys
 import threading
 import time
@@ -40,6 +39,7 @@ from shunter.workers.messages import (
     ToEngine,
     ToHub,
 )
+from shunter.workers.pickling import dumps
 from shunter.workers.preprocess_pool import PreprocessPool
 from shunter.workers.runner import Runner
 from shunter.workers.stages import Stages
@@ -64,7 +64,7 @@ class HubPipe:
         """Write a message; it has left the process when this returns. From any thread."""
         try:
             with self._writing:
-                self._connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+                self._connection.send_bytes(dumps(message))
         except OSError:
             leave(EXIT_ORPHANED)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import pickle
 import socket
 import subprocess
 import threading
@@ -21,6 +20,7 @@ from shunter.workers import messages
 from shunter.workers.engine_arguments import EngineArguments
 from shunter.workers.holdings import ModelKey
 from shunter.workers.messages import PROBE
+from shunter.workers.pickling import dumps
 from shunter.workers.spans import Spans
 from shunter.workers.suspicion import PROBE_PATIENCE
 
@@ -124,7 +124,7 @@ class EngineHandle:
         """Say it all at once; an engine that has gone does not hear it, and EngineGone tells."""
         unsaid, self._unsaid = self._unsaid, []
         if unsaid:
-            self._outbox.put(pickle.dumps(unsaid, pickle.HIGHEST_PROTOCOL))
+            self._outbox.put(dumps(unsaid))
 
     def close(self) -> None:
         """It has gone: nothing more is said."""

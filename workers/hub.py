@@ -205,6 +205,8 @@ class Hub:
                 self._handle(self._mailbox.get(timeout=TICK_S))
                 for _ in range(MAILS_A_TICK):
                     self._handle(self._mailbox.get_nowait())
+            # Before the duties of the tick, so that nobody waits for them.
+            self._flush()
             self._tick(time.monotonic())
             self._flush()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from struct import Struct
 from typing import NamedTuple
-from uuid import UUID
 
+from shunter.storage.ids import uuid_of
 from shunter.storage.job import Claim
 
 
@@ -49,7 +49,7 @@ def pack(spans: Spans) -> bytes:
 def unpack(packed: bytes) -> Spans:
     """What was packed."""
     return tuple(
-        Span(Claim(UUID(bytes=id), epoch), start, stop)
+        Span(Claim(uuid_of(int.from_bytes(id)), epoch), start, stop)
         for id, epoch, start, stop in _FORMAT.iter_unpack(packed)
     )
 

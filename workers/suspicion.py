@@ -104,6 +104,9 @@ class Suspicion:
 
     def forget(self, claim: Claim) -> None:
         """A job is done with, or no longer ours."""
+        if not (self._round or self._waiting or self._guilty or self._charges or self._searched):
+            # Nobody is suspected: that is how nearly every job ends.
+            return
         keep = [tuple(span for span in group if span.claim != claim) for group in self._waiting]
         self._waiting = deque(group for group in keep if group)
         # The engine will still answer for each group of the round, in order.

@@ -1,4 +1,4 @@
-"""Shunter itself: items by `submit_many`, jobs by `submit`."""
+"""Shunter itself: items by `submit_many`, jobs by `submit_jobs` and `submit`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from shunter import Client
 
 BURST = 16_384
 """Items given to one call of submit_many: it commits them together, and the worker runs them meanwhile."""
+
+JOBS_BURST = 4096
+"""Jobs given to one call of submit_jobs."""
 
 ENDED = "SELECT finished_at IS NOT NULL FROM jobs WHERE id = %s::uuid"
 LEFT = "SELECT count(*) FROM jobs WHERE finished_at IS NULL"
@@ -74,6 +77,17 @@ def many(model: str, burst: int = BURST) -> Submit:
         for start in range(0, len(rows), burst):
             items = client.submit_many(model, rows[start : start + burst])
         return items[-1].job_id
+
+    return submit
+
+
+def many_jobs(model: str, burst: int = JOBS_BURST) -> Submit:
+    """By `submit_jobs`, a job for each row, in bursts that are one commit each."""
+
+    def submit(client: Client, rows: Sequence[Any]) -> UUID:
+        for start in range(0, len(rows), burst):
+            jobs = client.submit_jobs(model, [[row] for row in rows[start : start + burst]])
+        return jobs[-1].job_id
 
     return submit
 

@@ -6,19 +6,27 @@ from collections.abc import Sequence
 
 from benchmarks.contest import Contestant, Plan, contest, rates_report
 from benchmarks.contestants import celery
-from benchmarks.contestants.shunter import Shunter, in_threads, jobs_of
+from benchmarks.contestants.shunter import JOBS_BURST, Shunter, in_threads, jobs_of, many_jobs
 from benchmarks.plots import rates_plot
 from benchmarks.progress import Progress
 from benchmarks.report import Report
 from benchmarks.rig import MODELS, rig
 
-MINE = "Shunter, 16 threads"
+MINE = "Shunter"
 
 
 def contestants() -> list[Contestant]:
     """All of them; the first is what the others are beside."""
     return [
-        Shunter(MINE, "one worker, submit from 16 threads", "mlp", in_threads("mlp", 16), step=1),
+        Shunter(MINE, f"one worker, submit_jobs in bursts of {JOBS_BURST:,}", "mlp", many_jobs("mlp")),
+        Shunter(
+            "Shunter, 16 threads",
+            "one worker, submit from 16 threads",
+            "mlp",
+            in_threads("mlp", 16),
+            first=1024,
+            step=1,
+        ),
         Shunter(
             "Shunter, 1 thread",
             "one worker, submit from 1 thread",

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from benchmarks.contest import Plan
-from benchmarks.contestants.shunter import Submit, in_threads, many, wait_until_settled
+from benchmarks.contestants.shunter import Submit, in_threads, many, many_jobs, wait_until_settled
 from benchmarks.models import sample_rows
 from benchmarks.progress import Progress
 from benchmarks.report import Report
@@ -50,9 +50,10 @@ class Load:
 LOADS = (
     Load("noop", "noop", many("noop"), 400_000),
     Load("mlp", "mlp", many("mlp"), 400_000),
-    Load("jobs", "mlp", in_threads("mlp", 16), 10_000),
+    Load("jobs", "mlp", many_jobs("mlp"), 40_000),
+    Load("submit", "mlp", in_threads("mlp", 16), 10_000),
 )
-"""Items in bulk without a model and with one, and jobs of one row each."""
+"""Items in bulk without a model and with one, and jobs of one row each, by submit_jobs and by submit."""
 
 
 def _profile(load: Load, quick: bool, progress: Progress) -> Report:

@@ -1,6 +1,7 @@
 """Ids rise with time, within a process and across forks."""
 
 import multiprocessing
+import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -11,13 +12,21 @@ import pytest
 
 from shunter.storage import ids
 from shunter.storage.errors import InvalidInput
-from shunter.storage.ids import created_at, item_id, new_id, new_ids, parse_item_id
+from shunter.storage.ids import created_at, item_id, new_id, new_ids, parse_item_id, uuid_of
 
 
 def test_an_id_is_a_uuid_of_version_7() -> None:
     made = new_id()
     assert (made.version, made.variant) == (7, RFC_4122)
     assert UUID(str(made)) == made
+
+
+def test_an_id_made_of_its_number_is_like_any_other() -> None:
+    known = uuid4()
+    made = uuid_of(known.int)
+    assert made == known
+    assert (hash(made), str(made), made.bytes) == (hash(known), str(known), known.bytes)
+    assert pickle.loads(pickle.dumps(made)) == known
 
 
 def test_an_id_tells_when_it_was_made() -> None:
