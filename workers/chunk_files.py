@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from shunter.storage.errors import InvalidInput
 from shunter.storage.outcome import RowFailure
 from shunter.storage.scoring.chunk import Chunk
 from shunter.storage.scoring.columns import output_columns
@@ -17,6 +19,9 @@ from shunter.storage.scoring.writing import encode_error, encode_table, file_fac
 from shunter.storage.signature import Signature
 from shunter.workers.assembly import Carried
 from shunter.workers.isolation import Failure
+
+UNWRITABLE = (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError)
+"""What Arrow and the writers of text raise for values that they have no form for."""
 
 
 class ChunkInput:
@@ -32,7 +37,65 @@ class ChunkInput:
         return values, Carried(chunk, rows.carried, rows.numbers)
 
 
-def output_table(results: Sequence[Any], carried: Carried, bad: Sequence[int]) -> pa.Table:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """What a chunk has come to: the bytes of its two files, none where nothing is to be told.
+
+    `rows` and `schema` are of the outputs' file; `schema` is None if its format has none.
+    """
+
+    failures: tuple[RowFailure, ...]
+    rows: int
+    data: bytes
+    schema: str | None
+    errors: bytes
+
+
+def encode(results: Sequence[Any], carried: Carried) -> Encoded:
+    """The files of a chunk; an output with text that cannot be written fails its row alone.
+
+    Raises InvalidInput when the rows together cannot be written.
+    """
+    try:
+        try:
+            return _encode(results, carried)
+        except UnicodeError:
+            return _encode([_writable(result) for result in results], carried)
+    except UNWRITABLE as error:
+        raise InvalidInput(
+            f"the outputs cannot be written as {carried.chunk.spec.output_format}: {error!r:.500}",
+            code="bad_output",
+        ) from error
+
+
+def _encode(results: Sequence[Any], carried: Carried) -> Encoded:
+    failures = tuple(
+        RowFailure(index, result.code, result.message)
+        for index, result in enumerate(results)
+        if isinstance(result, Failure)
+    )
+    table = _output_table(results, carried, [failure.index for failure in failures])
+    data, schema = _encode_rows(table, carried.chunk) if table.num_rows else (b"", None)
+    return Encoded(
+        failures=failures,
+        rows=table.num_rows,
+        data=data,
+        schema=schema,
+        errors=_encode_errors(carried, failures),
+    )
+
+
+def _writable(result: Any) -> Any:
+    if isinstance(result, Failure):
+        return result
+    try:
+        pa.table(output_columns([result], ()))
+    except UnicodeError as error:
+        return Failure("bad_output", f"the output holds text that is no Unicode: {error}")
+    return result
+
+
+def _output_table(results: Sequence[Any], carried: Carried, bad: Sequence[int]) -> pa.Table:
     """The rows' part of a chunk; without the bad ones, unless they are kept."""
     spec = carried.chunk.spec
     columns = {name: carried.columns[name] for name in carried.columns.column_names}
@@ -46,13 +109,13 @@ def output_table(results: Sequence[Any], carried: Carried, bad: Sequence[int]) -
     return pa.table({**columns, **output_columns(outputs, list(columns))})
 
 
-def encode_rows(table: pa.Table, chunk: Chunk) -> tuple[bytes, str | None]:
+def _encode_rows(table: pa.Table, chunk: Chunk) -> tuple[bytes, str | None]:
     """The bytes of a part, and its schema if its format has one."""
     data = encode_table(table, chunk.spec.output_format, facts=file_facts(chunk.spec, chunk.scoring))
     return data, schema_text(table) if chunk.spec.output_format == PARQUET else None
 
 
-def encode_errors(carried: Carried, failures: Sequence[RowFailure]) -> bytes:
+def _encode_errors(carried: Carried, failures: Sequence[RowFailure]) -> bytes:
     """The errors' part of a chunk: a line for each failed row."""
     chunk = carried.chunk
     keys = None if chunk.spec.key is None else carried.columns[chunk.spec.key]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from shunter.storage.errors import InvalidInput, ObjectStoreUnavailable, SettingsError
-from shunter.storage.outcome import Outcome, RowFailure
+from shunter.storage.errors import (
+    InvalidInput,
+    NotFound,
+    ObjectStoreUnavailable,
+    PayloadError,
+    SettingsError,
+    Unavailable,
+)
+from shunter.storage.outcome import Outcome
 from shunter.storage.results import PROCESS_MARK, Blob
-from shunter.storage.scoring.chunk import Part, decode_chunk
+from shunter.storage.scoring.chunk import Chunk, Part, decode_chunk
 from shunter.storage.scoring.sources import store_at
 from shunter.storage.signature import Signature
 from shunter.workers.assembly import (
@@ -19,10 +25,11 @@ from shunter.workers.assembly import (
     JobRun,
     all_failed,
     asked_again,
+    refused,
     retried,
     succeeded,
 )
-from shunter.workers.isolation import Failure, Retry
+from shunter.workers.isolation import Retry
 
 
 class Chunks:
@@ -38,9 +45,23 @@ class Chunks:
         Raises PayloadError, InvalidInput, NotFound, Unavailable.
         """
         assert run.job.input is not None, "a chunk's reference is always inline; this is a bug"
-        if self._input is None:
-            self._input = _files().ChunkInput(self._signature)
-        values, run.carried = self._input.read(decode_chunk(run.job.input))
+        chunk = decode_chunk(run.job.input)
+        try:
+            if self._input is None:
+                self._input = _files().ChunkInput(self._signature)
+            values, carried = self._input.read(chunk)
+        except (PayloadError, InvalidInput, NotFound, Unavailable):
+            raise
+        except OSError as error:
+            raise ObjectStoreUnavailable(f"{chunk.source.url} cannot be read now: {error}") from error
+        except Exception as error:
+            # Several decoders see the bytes: what any of them trips over must not end the engine.
+            raise PayloadError(f"{chunk.source.url} cannot be read: {error!r:.500}") from error
+        if len(values) != run.job.rows:
+            raise PayloadError(
+                f"{chunk.source.url}: {len(values)} rows were read, and the job says {run.job.rows}"
+            )
+        run.carried = carried
         return list(values)
 
     def assemble(self, run: JobRun, carried: Carried, *, now: float) -> Outcome:
@@ -48,16 +69,14 @@ class Chunks:
         retry = next((result for result in run.results if isinstance(result, Retry)), None)
         if retry is not None:
             return asked_again(run, retry, now=now)
-        failures = tuple(
-            RowFailure(index, result.code, result.message)
-            for index, result in enumerate(run.results)
-            if isinstance(result, Failure)
-        )
         try:
-            part = _write(run, carried, failures)
+            encoded = _files().encode(run.results, carried)
+            part = _store(run, carried.chunk, encoded)
         except (ObjectStoreUnavailable, SettingsError) as error:
             return retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)
-        told = Blob(inline=part.encode(), key=None)
+        except InvalidInput as error:
+            return refused(run, error.code, error.message)
+        told, failures = Blob(inline=part.encode(), key=None), encoded.failures
         # The errors file tells of each row; the job's own row keeps the counts.
         if len(failures) == len(run.results):
             return replace(all_failed(run, failures, now=now), output=told, failures=())
@@ -77,16 +96,19 @@ def _files() -> Any:
     return chunk_files
 
 
-def _write(run: JobRun, carried: Carried, failures: Sequence[RowFailure]) -> Part:
+def _store(run: JobRun, chunk: Chunk, encoded: Any) -> Part:
     """Store what this run of the chunk has come to, apart from what any other run of it stores."""
-    chunk, store = carried.chunk, store_at(carried.chunk.parts)
-    name = f"{chunk.number:06}.{run.claim.epoch}-{PROCESS_MARK}"
-    table = _files().output_table(run.results, carried, [failure.index for failure in failures])
-    data, schema = _files().encode_rows(table, chunk) if table.num_rows else (b"", None)
-    rows_key = f"rows-{name}.{chunk.spec.output_format}" if data else None
-    errors_key = f"errors-{name}.jsonl" if failures else None
+    store, name = store_at(chunk.parts), f"{chunk.number:06}.{run.claim.epoch}-{PROCESS_MARK}"
+    rows_key = f"rows-{name}.{chunk.spec.output_format}" if encoded.data else None
+    errors_key = f"errors-{name}.jsonl" if encoded.errors else None
     if rows_key is not None:
-        store.put(rows_key, data)
+        store.put(rows_key, encoded.data)
     if errors_key is not None:
-        store.put(errors_key, _files().encode_errors(carried, failures))
-    return Part(rows_key=rows_key, errors_key=errors_key, rows=table.num_rows, size=len(data), schema=schema)
+        store.put(errors_key, encoded.errors)
+    return Part(
+        rows_key=rows_key,
+        errors_key=errors_key,
+        rows=encoded.rows,
+        size=len(encoded.data),
+        schema=encoded.schema,
+    )

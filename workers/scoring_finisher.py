@@ -12,7 +12,7 @@ import orjson
 
 from shunter.storage import failpoints
 from shunter.storage.database import Cursor
-from shunter.storage.errors import Conflict, InvalidInput, NotFound, SettingsError
+from shunter.storage.errors import Conflict, InvalidInput, NotFound, PayloadError, SettingsError
 from shunter.storage.job import JobState
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.scoring import progress
@@ -23,6 +23,7 @@ from shunter.storage.scoring.progress import ChunkRecord
 from shunter.storage.scoring.repository import end
 from shunter.storage.scoring.sources import store_at
 from shunter.storage.scoring.spec import Scoring, ScoringState
+from shunter.workers.scoring_round import each_scoring
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class ScoringFinisher:
         """One round; returns how many scorings have ended. Raises Unavailable."""
         with self._repair.duty(LOCK) as cursor:
             ids = [] if cursor is None else progress.under_way(cursor)
-        return sum(self._finish(id) for id in ids)
+        return each_scoring(ids, self._finish)
 
     def _finish(self, id: UUID) -> bool:
         with self._repair.duty(LOCK) as cursor:
@@ -130,9 +131,15 @@ def _whole_chunk(cursor: Cursor, id: UUID, chunk: ChunkRecord) -> Iterator[bytes
 
     span = Span(**chunk.span)
     source = progress.source_at(cursor, id, span.file).url
-    numbers: Sequence[int] = range(span.first_row, span.first_row + span.rows)
+    numbers: Sequence[int | None] = range(span.first_row, span.first_row + span.rows)
     if span.only is not None:
-        numbers = failed_rows(span.only)
+        try:
+            numbers = failed_rows(span.only)
+        except PayloadError:
+            numbers = ()
+        if len(numbers) != span.failed:
+            # Nobody can tell any more which rows they were, but that they failed is told all the same.
+            numbers = [None] * span.failed
     state = chunk.state or JobState.FAILED
     error = chunk.error or {"code": state.value, "message": f"its chunk was {state.value}"}
     for number in numbers:

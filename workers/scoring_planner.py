@@ -24,6 +24,7 @@ from shunter.storage.scoring.repository import end
 from shunter.storage.scoring.sources import Source, store_at
 from shunter.storage.scoring.spec import ScoringState
 from shunter.workers.lists import Lists
+from shunter.workers.scoring_round import each_scoring
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class ScoringPlanner:
         """One round; returns how many chunks were put on the queue. Raises Unavailable."""
         with self._repair.duty(LOCK) as cursor:
             ids = [] if cursor is None else progress.under_way(cursor)
-        return sum(self._advance(id) for id in ids)
+        return each_scoring(ids, self._advance)
 
     def _advance(self, id: UUID) -> int:
         """Commit a page, then push it, until there is none; a kill in between leaves it to the relay."""

@@ -31,10 +31,18 @@ def _is_numbers(type: pa.DataType) -> bool:
 def _arrays(array: Any, dtype: str | None) -> list[Any]:
     flat = array.flatten()
     if flat.null_count or array.null_count:
-        return [None if row is None else _array(row, dtype) for row in array.to_pylist()]
-    values = flat.to_numpy(zero_copy_only=False)
-    if dtype is not None and np.dtype(dtype).kind == values.dtype.kind:
-        values = values.astype(dtype, copy=False)
+        stored = array.type.value_type.to_pandas_dtype()
+        return [
+            row if row is None or None in row else _cast(np.array(row, stored), dtype)
+            for row in array.to_pylist()
+        ]
+    values = _cast(flat.to_numpy(zero_copy_only=False), dtype)
+    rows = _rows(array, values)
+    # One row that cannot be cast leaves the whole column as it was stored: the other rows still can.
+    return rows if dtype in (None, values.dtype.name) else [_cast(row, dtype) for row in rows]
+
+
+def _rows(array: Any, values: np.ndarray[Any, Any]) -> list[Any]:
     if kinds.is_fixed_size_list(array.type):
         return list(values.reshape(len(array), array.type.list_size))
     lengths = np.diff(array.offsets.to_numpy())
@@ -43,12 +51,22 @@ def _arrays(array: Any, dtype: str | None) -> list[Any]:
     return np.split(values, np.cumsum(lengths)[:-1])
 
 
-def _array(row: list[Any], dtype: str | None) -> Any:
-    return row if None in row else np.array(row, dtype=dtype)
+def _cast(values: np.ndarray[Any, Any], dtype: str | None) -> np.ndarray[Any, Any]:
+    """The numbers as `dtype`; as they are if that would change them: then a signature refuses their row."""
+    if dtype is None or np.dtype(dtype).kind != values.dtype.kind:
+        return values
+    if values.dtype.kind in "iu" and values.size:
+        limits = np.iinfo(dtype)
+        if values.min() < limits.min or values.max() > limits.max:
+            return values
+    return values.astype(dtype, copy=False)
 
 
 def to_column(values: Sequence[Any]) -> pa.Array:
-    """A column of any values, None for none: numbers keep their dtype, mixtures become JSON text."""
+    """A column of any values, None for none: numbers keep their dtype, mixtures become JSON text.
+
+    Raises UnicodeError for text with half a surrogate pair.
+    """
     first = next((value for value in values if value is not None), None)
     if isinstance(first, np.ndarray | np.generic):
         stacked = _stacked(values, first)
@@ -56,9 +74,18 @@ def to_column(values: Sequence[Any]) -> pa.Array:
             return stacked
     plain = [_plain(value) for value in values]
     try:
-        return pa.array(plain)
+        column = pa.array(plain)
+        if not _has_empty_struct(column.type):
+            return column
     except (pa.ArrowException, OverflowError):
-        return pa.array([None if value is None else _json(value) for value in plain], pa.string())
+        pass
+    return pa.array([None if value is None else _json(value) for value in plain], pa.string())
+
+
+def _has_empty_struct(type: pa.DataType) -> bool:
+    """Whether it holds `{}` only somewhere, which Parquet has no type for."""
+    inner = [type.field(index).type for index in range(type.num_fields)]
+    return bool(kinds.is_struct(type) and not inner) or any(map(_has_empty_struct, inner))
 
 
 def _stacked(values: Sequence[Any], first: Any) -> pa.Array | None:
@@ -102,14 +129,15 @@ def _json(value: Any) -> str:
 
 
 def output_columns(outputs: Sequence[Any], taken: Sequence[str]) -> dict[str, pa.Array]:
-    """`prediction`, or one column per key if every output is a dict; None stands for a failed row.
+    """`prediction`, or one column per key if every output is a dict with any; None stands for a failed row.
 
     A key that an input column has already gets `prediction_` before it.
     """
     present = [output for output in outputs if output is not None]
-    if not present or not all(type(output) is dict for output in present):
+    dicts = all(type(output) is dict for output in present)
+    names = list(dict.fromkeys(name for output in present for name in output)) if dicts else []
+    if not names:
         return {_free("prediction", taken): to_column(outputs)}
-    names = list(dict.fromkeys(name for output in present for name in output))
     return {
         _free(str(name), taken): to_column(
             [None if output is None else output.get(name) for output in outputs]

@@ -37,6 +37,20 @@ WHERE scoring = %(scoring)s AND scoring_chunks.state IS NULL AND jobs.id = job
 RETURNING scoring_chunks.rows_succeeded, scoring_chunks.rows_failed
 """
 
+# Retention may be faster than the planner, if no hub has run one for long.
+GIVE_UP = f"""
+UPDATE scoring_chunks SET state = '{JobState.FAILED}', rows_failed = rows, error = %(error)s
+WHERE scoring = %(scoring)s AND state IS NULL AND job = ANY(%(ids)s::uuid[])
+  AND NOT EXISTS (SELECT FROM jobs WHERE jobs.id = job AND jobs.id = ANY(%(ids)s::uuid[]))
+RETURNING rows_succeeded, rows_failed
+"""
+
+JOB_REMOVED = {
+    "code": "job_removed",
+    "message": "the chunk's job was removed by retention before its outcome was taken over: "
+    "run its rows again with --retry-errors",
+}
+
 COUNT = """
 UPDATE scorings SET rows_succeeded = rows_succeeded + %(succeeded)s, rows_failed = rows_failed + %(failed)s
 WHERE id = %(id)s
@@ -124,6 +138,9 @@ def harvest(cursor: Cursor, id: UUID) -> tuple[int, int, int]:
         return 0, 0, 0
     cursor.execute(HARVEST, {"scoring": id, "ids": jobs})
     ended = cursor.fetchall()
+    if len(ended) < len(jobs):
+        cursor.execute(GIVE_UP, {"scoring": id, "ids": jobs, "error": Json(JOB_REMOVED)})
+        ended += cursor.fetchall()
     succeeded, failed = (sum(counts[place] for counts in ended) for place in (0, 1))
     if ended:
         cursor.execute(COUNT, {"id": id, "succeeded": succeeded, "failed": failed})

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from shunter.storage.errors import InvalidInput, PayloadError
 from shunter.storage.payload_json import from_json
-from shunter.storage.scoring.chunk import Chunk
+from shunter.storage.scoring.chunk import Chunk, Span
 from shunter.storage.scoring.columns import column_values, to_column
 from shunter.storage.scoring.formats import CSV, PARQUET
 from shunter.storage.scoring.parquet import ParquetRows
@@ -38,7 +38,7 @@ class ChunkRows:
 class ChunkReader:
     """Reads chunks one after another; a Parquet file stays open, so that chunks in order cost one pass.
 
-    Not safe for threads. Raises UnreadableInput, InputChanged, NotFound, Unavailable.
+    Not safe for threads. Raises UnreadableInput, InputChanged, PayloadError, NotFound, Unavailable.
     """
 
     def __init__(self, signature: Signature) -> None:
@@ -53,7 +53,7 @@ class ChunkReader:
                 f"{chunk.source.url}: {len(rows.values)} rows are where {chunk.span.rows} were planned"
             )
         if chunk.span.only is not None:
-            rows = _only(rows, failed_rows(chunk.span.only))
+            rows = _only(rows, chunk.span, chunk.span.only)
         return ChunkRows(_checked(rows.values, self._signature), rows.carried, rows.numbers)
 
     def _table_rows(self, chunk: Chunk) -> ChunkRows:
@@ -195,14 +195,34 @@ def _fitting(value: Any, signature: Signature) -> Any:
     return value
 
 
-def _only(rows: ChunkRows, numbers: Sequence[int]) -> ChunkRows:
+def _only(rows: ChunkRows, span: Span, errors_file: str) -> ChunkRows:
+    numbers = failed_rows(errors_file)
+    if len(numbers) != span.failed:
+        raise PayloadError(f"{errors_file} names {len(numbers)} rows, and {span.failed} failed")
     places = {number: place for place, number in enumerate(rows.numbers)}
+    strange = next((line for line, number in enumerate(numbers, 1) if number not in places), None)
+    if strange is not None:
+        raise PayloadError(
+            f"{errors_file}, line {strange}: row {numbers[strange - 1]} is none of the {span.rows} rows "
+            f"from {span.first_row} on"
+        )
     chosen = [places[number] for number in numbers]
     carried = rows.carried.take(chosen) if rows.carried.num_columns else rows.carried
-    return ChunkRows([rows.values[place] for place in chosen], carried, list(numbers))
+    return ChunkRows([rows.values[place] for place in chosen], carried, numbers)
 
 
 def failed_rows(url: str) -> list[int]:
-    """The row numbers in an errors file."""
+    """The row numbers in an errors file; PayloadError naming the line, NotFound, Unavailable."""
     folder, _, name = url.rpartition("/")
-    return [orjson.loads(line)["row"] for line in store_at(folder).get(name).splitlines()]
+    lines = store_at(folder).get(name).splitlines()
+    return [_row_number(line, f"{url}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _row_number(line: bytes, where: str) -> int:
+    try:
+        row = orjson.loads(line)["row"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PayloadError(f"{where} cannot be read: {error!r}") from error
+    if type(row) is not int:
+        raise PayloadError(f"{where} names no row, but {row!r:.60}")
+    return row

@@ -115,7 +115,10 @@ def _json(value: Any) -> Any:
     return value
 
 
-def encode_error(*, source: str, row: int, key: Any, code: str, message: str) -> bytes:
-    """One line of an errors file: which row failed (from 0 within its source), its key, and why."""
+def encode_error(*, source: str, row: int | None, key: Any, code: str, message: str) -> bytes:
+    """One line of an errors file: which row failed, its key, and why.
+
+    Rows count from 0 within their source; None if nobody knows which it was.
+    """
     line = {"source": source, "row": row, "key": key, "code": code, "message": message}
     return orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE)

@@ -219,3 +219,17 @@ def test_a_record_may_be_so_long_and_no_longer() -> None:
     longest = b"x" * (MAX_RECORD_BYTES - 1) + b"\n"
     assert records(longest + b"a\n") == [longest, b"a\n"]
     assert records(b"x" + longest + b"a\n") == [None, b"a\n"]
+
+
+@pytest.mark.parametrize("gap", [[], [None]])
+def test_numbers_are_cast_where_they_stay_the_same_and_left_alone_elsewhere(gap: list[None]) -> None:
+    def cast(rows: list[Any], type: pa.DataType, dtype: str) -> list[tuple[str, list[Any]]]:
+        column = pa.chunked_array([pa.array([*rows, *gap], pa.list_(type))])
+        return [(row.dtype.name, row.tolist()) for row in column_values(column, dtype=dtype)[: len(rows)]]
+
+    assert cast([[1, 300], [1, 2]], pa.int64(), "int8") == [("int64", [1, 300]), ("int8", [1, 2])]
+    assert cast([[1, 300], [7]], pa.int64(), "int8") == [("int64", [1, 300]), ("int8", [7])]
+    assert cast([[-128, 127]], pa.int64(), "int8") == [("int8", [-128, 127])]
+    assert cast([[]], pa.int64(), "int8") == [("int8", [])]
+    assert cast([[0.5, 1.75]], pa.float64(), "int32") == [("float64", [0.5, 1.75])]
+    assert cast([[0.5, 1.75]], pa.float64(), "float32") == [("float32", [0.5, 1.75])]

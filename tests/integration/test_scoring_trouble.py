@@ -1,0 +1,102 @@
+"""Scorings that meet trouble of their own, which is no trouble of others."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+
+from shunter.producers.scoring.request import ScoringStatus
+from shunter.storage.errors import ObjectStoreUnavailable
+from shunter.storage.scoring.destination import open_destination
+from tests.scoring_fleet import ScoringFleet, scoring_fleet, write_lines
+
+
+@pytest.fixture
+def fleet(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[ScoringFleet]:
+    with scoring_fleet(database_url, redis_url, tmp_path) as fleet:
+        yield fleet
+
+
+def numbers(fleet: ScoringFleet, count: int = 10) -> Path:
+    return write_lines(fleet.directory / "in.jsonl", [b"%d" % n for n in range(count)])
+
+
+@contextmanager
+def storage_out(fleet: ScoringFleet, begun: ScoringStatus) -> Iterator[None]:
+    """The place where this scoring's output is staged does not answer: it is a link to itself."""
+    parts = open_destination(str(fleet.directory / "out"), UUID(begun.id)).parts
+    staging = Path(urlsplit(parts).path).parent
+    aside = staging.with_name("aside")
+    if staging.exists():
+        staging.rename(aside)
+    staging.symlink_to(staging)
+    try:
+        yield
+    finally:
+        staging.unlink()
+        if aside.exists():
+            aside.rename(staging)
+
+
+def test_a_scoring_whose_storage_is_out_does_not_keep_younger_ones_from_being_planned(
+    fleet: ScoringFleet,
+) -> None:
+    (fleet.directory / "in.jsonl.gz").write_bytes(gzip.compress(numbers(fleet).read_bytes()))
+    older = fleet.begin("in.jsonl.gz")
+    younger = fleet.begin("in.jsonl", "other")
+    with storage_out(fleet, older):
+        with pytest.raises(ObjectStoreUnavailable):
+            fleet.plan()
+        assert fleet.scorer.get(UUID(younger.id)).chunks == 3
+        assert fleet.scorer.get(UUID(older.id)).chunks == 0
+    assert fleet.end(older).succeeded == 10
+
+
+def test_a_scoring_whose_storage_is_out_does_not_keep_younger_ones_from_being_published(
+    fleet: ScoringFleet,
+) -> None:
+    numbers(fleet)
+    older = fleet.begin("in.jsonl")
+    younger = fleet.begin("in.jsonl", "other")
+    fleet.plan()
+    fleet.run()
+    with storage_out(fleet, older):
+        with pytest.raises(ObjectStoreUnavailable):
+            fleet.finish()
+        assert fleet.scorer.get(UUID(younger.id)).state == "complete"
+    assert fleet.finish() == 1
+    assert fleet.scorer.get(UUID(older.id)).state == "complete"
+
+
+def test_chunks_whose_jobs_were_removed_before_they_were_taken_over_have_failed(fleet: ScoringFleet) -> None:
+    numbers(fleet)
+    begun = fleet.begin("in.jsonl")
+    fleet.plan()
+    fleet.run(limit=2)
+    with fleet.database.transaction() as cursor:
+        cursor.execute("DELETE FROM jobs WHERE id = (SELECT job FROM scoring_chunks WHERE number = 1)")
+    status = fleet.end(begun)
+    assert (status.state, status.succeeded, status.failed) == ("complete", 6, 4)
+    assert [(line["row"], line["code"]) for line in fleet.errors()] == [
+        (row, "job_removed") for row in range(4, 8)
+    ]
+    again = fleet.end(fleet.scorer.retry_errors(UUID(begun.id), output=None, version=None))
+    assert (again.succeeded, again.failed) == (4, 0)
+
+
+def test_an_errors_file_that_was_damaged_fails_the_rows_of_its_chunk(fleet: ScoringFleet) -> None:
+    numbers(fleet)
+    first = fleet.score("in.jsonl", model=lambda row: 1 // (row % 5))
+    (damaged, _) = sorted((fleet.directory / "out" / "_errors").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    again = fleet.end(fleet.scorer.retry_errors(UUID(first.id), output=None, version=None))
+    assert (again.state, again.succeeded, again.failed) == ("complete", 1, 1)
+    (error,) = fleet.errors(f"out/retry-v{again.version}")
+    assert (error["row"], error["code"]) == (None, "corrupt_payload")
+    assert f"{damaged.name}, line 1 cannot be read" in error["message"]
