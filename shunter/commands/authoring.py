@@ -11,6 +11,7 @@ import click
 
 from shunter.commands.check_model import print_report
 from shunter.commands.row_files import read_row_file
+from shunter.scaffold import TEMPLATE_NAMES, write_scaffold
 from shunter.storage.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ models_option = click.option(
 @click.argument("name")
 @click.option(
     "--template",
-    type=click.Choice(["torch", "onnx", "hf-text", "sklearn"]),
+    type=click.Choice(TEMPLATE_NAMES),
     default="torch",
     show_default=True,
     help="What to begin with.",
@@ -39,8 +40,6 @@ def new_model(name: str, *, template: str, models: Path | None) -> None:
     \b
     shunter models new digits --template sklearn
     """
-    from shunter.scaffold import write_scaffold
-
     place = models or _default_models()
     model = shlex.quote(str(write_scaffold(name, template, place)))
     click.echo(f"{model} is a model that runs. Next:", err=True)
