@@ -51,8 +51,8 @@ INSERT_ENCODERS: tuple[copy.Encoder, ...] = (
 
 # Ids stand in the statement a second time as a literal array: only then does the planner leave out
 # the partitions that cannot hold them. Rows are locked in id order, so that bulk statements never
-# wait for each other in a circle. They are found by their ids alone: before statistics are taken, the planner
-# would rather read every queued job of the model, or every running one of the worker.
+# wait for each other in a circle. A claim finds its rows by their ids alone, and judges them once they are
+# locked: given their state, a planner without statistics would rather read every queued job of the model.
 CLAIM = f"""
 WITH hint AS (SELECT * FROM unnest(%(ids)s::uuid[], %(envelopes)s::uuid[]) AS hint (id, envelope)),
 named AS (

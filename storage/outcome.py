@@ -73,8 +73,15 @@ _NAMES = tuple(Outcome.__dataclass_fields__)
 _fields: Callable[[Outcome], tuple[Any, ...]] = attrgetter(*_NAMES)
 
 
+_SETTERS = tuple(getattr(Outcome, name).__set__ for name in _NAMES)
+
+
 def _outcome(*values: Any) -> Outcome:
-    return Outcome(**dict(zip(_NAMES, values, strict=True)))
+    # It was checked when it was made.
+    made = object.__new__(Outcome)
+    for set_, value in zip(_SETTERS, values, strict=True):
+        set_(made, value)
+    return made
 
 
 @dataclass(frozen=True, slots=True)

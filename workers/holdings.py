@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -73,8 +73,8 @@ class Holdings:
 
     def __init__(self) -> None:
         self._jobs: dict[UUID, Held] = {}
-        self._rows: dict[ModelKey, Counter[Priority]] = {}
-        self._chunks: dict[ModelKey, Counter[Priority]] = {}
+        self._rows: defaultdict[ModelKey, Counter[Priority]] = defaultdict(Counter)
+        self._chunks: defaultdict[ModelKey, Counter[Priority]] = defaultdict(Counter)
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -105,8 +105,7 @@ class Holdings:
 
     def rows(self, key: ModelKey, *, chunk_rows: int = 0) -> Mapping[Priority, int]:
         """Rows held of one model version, by class; a chunk of a scoring counts as `chunk_rows`."""
-        rows = self._rows.get(key, Counter())
-        chunks = self._chunks.get(key, Counter())
+        rows, chunks = self._rows[key], self._chunks[key]
         return {priority: rows[priority] + chunks[priority] * chunk_rows for priority in (*rows, *chunks)}
 
     def busy(self, key: ModelKey) -> bool:
@@ -115,9 +114,9 @@ class Holdings:
 
     def _count(self, held: Held, sign: int) -> None:
         if is_chunk(held.job.input):
-            self._chunks.setdefault(held.key, Counter())[held.job.priority] += sign
+            self._chunks[held.key][held.job.priority] += sign
         else:
-            self._rows.setdefault(held.key, Counter())[held.job.priority] += sign * held.job.rows
+            self._rows[held.key][held.job.priority] += sign * held.job.rows
 
     def unfinished(self, key: ModelKey | None = None) -> list[Held]:
         """The jobs whose outcome is still to come, oldest claim first."""

@@ -18,6 +18,7 @@ from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_repository import JobRepository
 from tests.jobs import claimed_job
 from tests.stored_jobs import SERVED, new_job, outcome
+from tests.waiting import wait_until
 
 THREADS = 8
 
@@ -73,6 +74,36 @@ def test_the_same_bunch_claimed_at_once_goes_to_one_hub(jobs: JobRepository) -> 
     with ThreadPoolExecutor(THREADS) as threads:
         taken = list(threads.map(claim_all, [uuid4() for _ in range(THREADS)]))
     assert sorted(len(mine) for mine in taken) == [0] * (THREADS - 1) + [500]
+
+
+@pytest.mark.parametrize(
+    ("change", "taken"),
+    [
+        ("state = 'cancelled', finished_at = now()", []),
+        # What another hub gives back meanwhile is due: this hint is the one that it has.
+        ("epoch = epoch + 1", [2]),
+    ],
+)
+def test_a_claim_judges_a_job_as_it_is_once_it_is_free(
+    database: Database, jobs: JobRepository, change: str, taken: list[int]
+) -> None:
+    (id,) = insert_many(jobs, 1)
+    worker = uuid4()
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as cursor:
+            cursor.execute(f"UPDATE jobs SET {change} WHERE id = %s", (id,))
+            claim = threads.submit(jobs.claim, {id: worker}, worker=worker, served=SERVED)
+            wait_until(lambda: somebody_waits_for_a_lock(database))
+        assert [job.epoch for job in claim.result(timeout=30)] == taken
+
+
+def somebody_waits_for_a_lock(database: Database) -> bool:
+    with database.statement() as cursor:
+        cursor.execute(
+            "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE NOT granted AND datname = current_database()"
+        )
+        return cursor.fetchone() is not None
 
 
 def test_a_settle_and_a_cancel_of_one_job_agree_on_its_end(jobs: JobRepository) -> None:

@@ -6,16 +6,52 @@ import pickle
 from uuid import uuid4
 
 from shunter.storage.ids import new_id
-from shunter.storage.job import Claim, JobState, Move
-from shunter.storage.outcome import Outcome
-from shunter.workers.messages import Drop, Finished
+from shunter.storage.job import Claim, ClaimedJob, JobState, Move, Priority
+from shunter.storage.outcome import Outcome, RowFailure
+from shunter.storage.results import Blob
+from shunter.workers.messages import Drop, Finished, Run
 from shunter.workers.pickling import dumps
 
+JOB = ClaimedJob(
+    id=new_id(),
+    epoch=2,
+    model="echo",
+    version=1,
+    rows=3,
+    priority=Priority.BULK,
+    attempts=1,
+    deaths=0,
+    deadline_in_s=1.5,
+    queued_s=0.25,
+    input=b"rows",
+    input_key=None,
+)
 
-def test_messages_come_out_as_they_went_in() -> None:
-    done = Outcome(id=new_id(), epoch=3, move=Move.SUCCEED, state=JobState.SUCCEEDED, rows_succeeded=1)
-    for message in (Finished((done, done)), [Drop(Claim(uuid4(), 1))]):
-        assert pickle.loads(dumps(message)) == message
+FAILURE = RowFailure(2, "killed", "this row kills engines")
+
+DONE = Outcome(
+    id=JOB.id,
+    epoch=JOB.epoch,
+    move=Move.SUCCEED,
+    state=JobState.SUCCEEDED,
+    output=Blob(b"outputs", None),
+    rows_succeeded=2,
+    rows_failed=1,
+    failures=(FAILURE,),
+    forward_age_s=0.01,
+)
+
+
+def test_what_a_hub_says_comes_out_as_it_went_in() -> None:
+    said = [Run(JOB, (FAILURE,), ((2, 3),)), Run(JOB), Drop(Claim(uuid4(), 1))]
+    heard = pickle.loads(dumps(said))
+    assert heard == said
+    assert (type(heard[0]), type(heard[0].job), type(heard[0].job.priority)) == (Run, ClaimedJob, Priority)
+
+
+def test_what_an_engine_says_comes_out_as_it_went_in() -> None:
+    said = Finished((DONE, DONE))
+    assert pickle.loads(dumps(said)) == said
 
 
 def test_ids_cost_little_more_than_their_bytes() -> None:
