@@ -14,7 +14,8 @@ from shunter.storage.errors import ShunterError
 
 ROOT = Path(__file__).parents[2]
 CODE = re.compile(
-    r'(?:code ?= ?|"code": |RowError\(|Failure\(|Waiting\(|BadRow\(|_refuse\(held, [\w.]+, )\s*"([a-z]+(?:_[a-z]+)*)"'
+    r'(?:code ?= ?|"code": |RowError\(|Failure\(|Waiting\(|BadRow\(|_refuse\(held, [\w.]+, )\s*'
+    r'"([a-z]+(?:_[a-z]+)*)"'
 )
 EXAMPLES = {"value_error"}
 """What the page names as an example of codes that come from model code."""
