@@ -52,14 +52,14 @@ class Encoded:
 
 
 def encode(results: Sequence[Any], carried: Carried) -> Encoded:
-    """The files of a chunk; an output with text that cannot be written fails its row alone.
+    """The files of a chunk; an output that has no form in Arrow fails its row alone.
 
     Raises InvalidInput when the rows together cannot be written.
     """
     try:
         try:
             return _encode(results, carried)
-        except UnicodeError:
+        except UNWRITABLE:
             return _encode([_writable(result) for result in results], carried)
     except UNWRITABLE as error:
         raise InvalidInput(
@@ -90,8 +90,8 @@ def _writable(result: Any) -> Any:
         return result
     try:
         pa.table(output_columns([result], ()))
-    except UnicodeError as error:
-        return Failure("bad_output", f"the output holds text that is no Unicode: {error}")
+    except UNWRITABLE as error:
+        return Failure("bad_output", f"the output cannot be written: {error!r:.500}")
     return result
 
 

@@ -170,8 +170,19 @@ def test_kept_columns_may_hold_nothing(tmp_path: Path) -> None:
     assert rows_of(chunk, assembled(chunk, lambda x: x)) == [{"note": "{}", "prediction": 1}]
 
 
-@pytest.mark.parametrize("bad", ["\ud800", {"a": "\ud800"}, {"\ud800": 1}])
-def test_an_output_that_is_no_unicode_fails_its_row_alone(source: Source, bad: Any) -> None:
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["\ud800", {"a": "\ud800"}, {"\ud800": 1}, nested(5_000)],
+    ids=["text", "value", "name", "too deep"],
+)
+def test_an_output_that_cannot_be_written_fails_its_row_alone(source: Source, bad: Any) -> None:
     chunk = a_chunk(source)
     fine = {"a": "fine"} if isinstance(bad, dict) else "fine"
     outcome = assembled(chunk, lambda x: bad if x == 1 else fine)
@@ -181,10 +192,8 @@ def test_an_output_that_is_no_unicode_fails_its_row_alone(source: Source, bad: A
 
 
 def test_outputs_that_cannot_be_written_fail_their_chunk(source: Source) -> None:
-    deep: list[Any] = []
-    for _ in range(5_000):
-        deep = [deep]
-    outcome = assembled(a_chunk(source), lambda _: deep)
+    # Arrow has this type, and Parquet has not.
+    outcome = assembled(a_chunk(source), lambda x: pa.MonthDayNano([1, x, 0]))
     assert outcome.state is JobState.FAILED
     assert outcome.error is not None
     assert outcome.error["code"] == "bad_output"
