@@ -112,7 +112,6 @@ class Client:
             idempotency_key=idempotency_key,
             metadata=metadata,
         )
-        options.refuse_key("submit_many")
         accepted = self.backend.submit_many(model, rows, options)
         return [Item(self, job.id, index) for job in accepted for index in range(job.rows)]
 
@@ -140,7 +139,6 @@ class Client:
             idempotency_key=idempotency_key,
             metadata=metadata,
         )
-        options.refuse_key("submit_jobs")
         return [Job(self, accepted.id) for accepted in self.backend.submit_jobs(model, jobs, options)]
 
     def map(

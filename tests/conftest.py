@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from shunter.embedded import EmbeddedServer, start_postgres, start_redis
 from shunter.migrations import migrate
+from shunter.storage.database import Database
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")
@@ -47,6 +48,14 @@ def database_url(postgres_server: EmbeddedServer, template_database: str) -> Ite
     _execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
     yield _database_of(postgres_server.url, name)
     _execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Connections to the test's own database."""
+    database = Database(database_url)
+    yield database
+    database.close()
 
 
 @pytest.fixture

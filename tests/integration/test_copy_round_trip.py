@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,13 +30,6 @@ COLUMNS: list[tuple[str, copy.Encoder, list[Any]]] = [
         ],
     ),
 ]
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
 
 
 @pytest.mark.parametrize(("kind", "encoder", "values"), COLUMNS, ids=[kind for kind, _, _ in COLUMNS])

@@ -45,13 +45,6 @@ def client(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Clien
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def jobs(database: Database) -> JobRepository:
     return JobRepository(database)
 

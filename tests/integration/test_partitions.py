@@ -22,13 +22,6 @@ FOREIGN = [UUID(int=0), UUID("12345678-1234-4234-8234-123456789abc"), UUID(int=2
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def jobs(database: Database) -> JobRepository:
     return JobRepository(database)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
@@ -27,13 +27,6 @@ from shunter.workers.queue_verification import LOST_AFTER_S, QueueVerification
 from shunter.workers.transport import BUNCH_PREFIX, INDEX_KEY
 from tests.fake_worker import register_models
 from tests.stored_jobs import age_jobs, insert, insert_claimed, new_job, new_worker, outcome
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -12,13 +11,6 @@ import pytest
 from shunter.storage.database import Database
 from shunter.storage.worker_registry import FORGET_AFTER_S, LEASE_S, Serving, WorkerRegistry
 from tests.stored_jobs import age_workers, new_worker
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
 
 
 @pytest.fixture
