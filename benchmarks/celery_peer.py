@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import os
+import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +37,16 @@ CREATE TABLE IF NOT EXISTS results (
 """
 WRITE = "INSERT INTO results (id, result) SELECT * FROM unnest(%s::uuid[], %s::jsonb[])"
 
-_state: dict[str, Any] = {}
+_own = threading.local()
+"""A connection of each thread, for pools of threads."""
 
 
 def _cursor() -> Any:
-    if "cursor" not in _state:
+    if not hasattr(_own, "cursor"):
         connection = psycopg2.connect(os.environ["SHUNTER_DATABASE_URL"])
         connection.autocommit = True
-        _state["cursor"] = connection.cursor()
-    return _state["cursor"]
+        _own.cursor = connection.cursor()
+    return _own.cursor
 
 
 def _write(ids: list[str], outputs: list[Any]) -> None:
@@ -64,10 +67,9 @@ def _infer(rows: Any) -> list[Any]:
     return outputs
 
 
+@cache
 def _model() -> Any:
-    if "model" not in _state:
-        _state["model"] = load_model(os.environ["BENCH_MODEL"])
-    return _state["model"]
+    return load_model(os.environ["BENCH_MODEL"])
 
 
 @app.task(name="trivial")  # type: ignore[untyped-decorator]

@@ -124,6 +124,15 @@ class Process:
         return True
 
 
+def tell(process: Process, line: str) -> None:
+    """Write one line to the stdin of a process that was started to be talked to."""
+    stdin = process.popen.stdin
+    if stdin is None:
+        raise RuntimeError(f"{process.name} was not started to be talked to")
+    stdin.write(f"{line}\n".encode())
+    stdin.flush()
+
+
 @dataclass
 class Rig:
     """One Redis and one Postgres with our schema and some registered models, for one measurement."""
@@ -194,7 +203,15 @@ class Rig:
         wait_for(lambda: self._registered(process), f"{name} is registered")
         return process
 
-    def start_celery(self, name: str, python: Path, *options: str, **environment: str) -> Process:
+    def start_celery(
+        self,
+        name: str,
+        python: Path,
+        *options: str,
+        pool: str = "solo",
+        concurrency: int = 1,
+        **environment: str,
+    ) -> Process:
         """Start a stock Celery worker on the peer's app, and wait until it is ready."""
         ready = self.directory / f"{name}.ready"
         command = [
@@ -205,9 +222,9 @@ class Rig:
             "benchmarks.celery_peer",
             "worker",
             "-P",
-            "solo",
+            pool,
             "-c",
-            "1",
+            str(concurrency),
         ]
         quiet = ["-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
         process = self.start(name, [*command, *quiet, *options], BENCH_READY=str(ready), **environment)

@@ -30,7 +30,7 @@ COUNT = "SELECT count(*) FROM results"
 
 @dataclass
 class Celery:
-    """One solo worker that writes to the table `results`; it inserts each row once, when it is known."""
+    """One worker that writes to the table `results`; it inserts each row once, when it is known."""
 
     name: str
     settings: str
@@ -42,6 +42,8 @@ class Celery:
     first: int = 256
     step: int = 1
     model: str = "mlp"
+    pool: str = "solo"
+    concurrency: int = 1
     _bench: Rig = field(init=False, repr=False)
     _app: Any = field(init=False, repr=False)
     _worker: Process = field(init=False, repr=False)
@@ -54,6 +56,8 @@ class Celery:
             self.python(),
             "-Q",
             self.queue,
+            pool=self.pool,
+            concurrency=self.concurrency,
             BENCH_MODEL=self.model,
             BENCH_PREFETCH=str(self.prefetch),
         )
@@ -121,14 +125,19 @@ def batches() -> Celery:
     )
 
 
-def stock() -> Celery:
-    """What nearly everyone writes."""
+def stock(pool: str = "solo", concurrency: int = 1) -> Celery:
+    """What nearly everyone writes, with one of Celery's pools."""
+    queue = f"stock-{pool}"
+    workers = pool if concurrency == 1 else f"{concurrency} {pool}"
     return Celery(
-        name="Celery, a task per item",
-        settings="Celery 5.7, solo, acks late, prefetch 16, each result by one INSERT",
-        queue="stock",
-        send=one_by_one("one", "stock"),
+        name="Celery, a task per item" if pool == "solo" else f"Celery, {workers}",
+        settings=f"Celery 5.7, {workers}, acks late, prefetch 16, each result by one INSERT",
+        queue=queue,
+        pool=pool,
+        concurrency=concurrency,
+        send=one_by_one("one", queue),
         rows=as_lists("mlp"),
+        first=256 if concurrency == 1 else 1024,  # each process of a pool loads its model at its first task
     )
 
 

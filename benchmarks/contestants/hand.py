@@ -42,14 +42,16 @@ class HandLoop:
         bench.ask(RESULTS)
 
     def run(self, items: int) -> Run:
-        path = self._file(items)
+        path = rows_file(self._bench, self.format, items)
         return as_run(run_child(self._bench, "hand_loop", self.format, path, items, self.batch))
 
-    def _file(self, items: int) -> Path:
-        path = self._bench.directory / f"rows-{items}.{self.format.lower()}"
-        if not path.exists():
-            (write_jsonl if self.format == "JSONL" else write_parquet)(path, items)
-        return path
+
+def rows_file(bench: Rig, format: str, items: int) -> Path:
+    """A file of so many rows, "JSONL" or "Parquet", written when first asked for."""
+    path = bench.directory / f"rows-{items}.{format.lower()}"
+    if not path.exists():
+        (write_jsonl if format == "JSONL" else write_parquet)(path, items)
+    return path
 
 
 def write_jsonl(path: Path, items: int) -> None:

@@ -1,18 +1,16 @@
-"""RQ, Dramatiq and Taskiq, each with one worker and a sender in its own environment."""
+"""RQ, Dramatiq, Taskiq and Ray Serve, each with one worker and a sender in its own environment."""
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO
 
 from benchmarks.celery_peer import RESULTS
 from benchmarks.contestants.celery import COUNT
 from benchmarks.contestants.shunter import DRAIN_WITHIN_S
 from benchmarks.figures import Run
-from benchmarks.rig import Process, Rig, peer_venv, wait_for
+from benchmarks.rig import Process, Rig, peer_venv, tell, wait_for
 from benchmarks.usage import used_by
 
 WARM_UP = 20
@@ -27,6 +25,8 @@ class Other:
     peer: str
     serve: Sequence[str]
     send: Sequence[str]
+    says_ready: bool = False
+    """Whether its worker touches BENCH_READY; the others are known to be ready by their first results."""
     first: int = 200
     step: int = 1
     _bench: Rig = field(init=False, repr=False)
@@ -37,7 +37,10 @@ class Other:
         self._bench = bench
         bench.ask(RESULTS)
         python = str(peer_venv(self.peer))
-        self._worker = bench.start(f"{self.peer}-worker", [python, *self.serve])
+        ready = bench.directory / f"{self.peer}.ready"
+        self._worker = bench.start(f"{self.peer}-worker", [python, *self.serve], BENCH_READY=str(ready))
+        if self.says_ready:
+            wait_for(lambda: self._worker.alive() and ready.exists(), f"{self.name} is ready")
         self._sender = bench.start(f"{self.peer}-sender", [python, *self.send], talks=True)
         self.run(WARM_UP)
         bench.level()
@@ -45,7 +48,7 @@ class Other:
     def run(self, items: int) -> Run:
         with used_by(self._worker.pid) as usage:
             began = time.perf_counter()
-            _tell(self._sender.popen, items)
+            tell(self._sender, str(items))
             wait_for(
                 lambda: self._worker.alive() and self._sender.alive() and self._bench.value(COUNT) >= items,
                 "every result is there",
@@ -53,14 +56,6 @@ class Other:
             )
             seconds = time.perf_counter() - began
         return Run(items, seconds, usage.cpu_s, usage.rss_bytes)
-
-
-def _tell(sender: subprocess.Popen[bytes], items: int) -> None:
-    stdin: IO[bytes] | None = sender.stdin
-    if stdin is None:
-        raise RuntimeError("the sender hears nothing")
-    stdin.write(f"{items}\n".encode())
-    stdin.flush()
 
 
 def rq() -> Other:
@@ -84,3 +79,14 @@ def taskiq() -> Other:
     serve = ["-m", "taskiq", "worker", f"{program}:broker", "--workers", "1", "--log-level", "WARNING"]
     settings = "Redis stream, 1 worker, each result by one INSERT"
     return Other("Taskiq 0.13", settings, "taskiq", serve, ["-m", program])
+
+
+def ray_serve() -> Other:
+    """One replica of its asynchronous inference, which runs a Celery worker inside."""
+    program = "benchmarks.peers.ray_serve_program"
+    settings = (
+        "asynchronous inference, 1 replica, each result by one INSERT; its adapter also keeps one in Redis"
+    )
+    return Other(
+        "Ray Serve 2.60", settings, "ray", ["-m", program, "worker"], ["-m", program, "send"], says_ready=True
+    )

@@ -20,7 +20,7 @@ SETS: Mapping[str, str] = {
     "fairness": "urgent jobs while bulk waits",
     "scale": "1, 2 and 4 workers, and a queue of up to a million jobs",
     "profile": "the CPU of one item, by process and function",
-    "peers": "RQ, Dramatiq and Taskiq on the items",
+    "peers": "Celery's other pools, RQ, Dramatiq, Taskiq, Ray Serve and Ray Data on the items",
 }
 
 
