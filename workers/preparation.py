@@ -24,6 +24,7 @@ from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Failure, Verdict
 from shunter.workers.line import Line
 from shunter.workers.messages import PROBE, Probe, Probed
+from shunter.workers.row_bytes import bytes_in
 from shunter.workers.runner import Runner
 from shunter.workers.spans import Span, spans_of
 
@@ -32,7 +33,7 @@ class Preparation:
     """Rows that need no model, because they are bad, go to `settle` instead of the line.
 
     `preprocess` stands in for the runner's own, in processes beside this one; `bunch_rows` are
-    preprocessed together.
+    preprocessed together. `measures_bytes` for a model whose batches are bounded in bytes.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Preparation:
         chunks: Chunks,
         settle: Callable[[list[Decoded]], None],
         bunch_rows: int,
+        measures_bytes: bool,
         preprocess: Callable[[list[Any]], list[Any]] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,6 +57,7 @@ class Preparation:
         self._chunks = chunks
         self._settle = settle
         self._bunch_rows = bunch_rows
+        self._measures_bytes = measures_bytes
         self._change = preprocess or runner.preprocess
         self._clock = clock
 
@@ -131,7 +134,8 @@ class Preparation:
             if isinstance(place, Verdict):
                 failed.append((run, index, place))
             else:
-                rows.append(Row(run, index, value, now, place.key, place.length))
+                size = bytes_in(value) if self._measures_bytes else 0
+                rows.append(Row(run, index, value, now, place.key, place.length, size))
         self._line.add(rows)
         if failed:
             self._settle(failed)

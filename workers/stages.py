@@ -41,6 +41,7 @@ class Stages:
         inputs: InputsAhead,
         send: Callable[[ToHub], None],
         bunch_rows: int,
+        measures_bytes: bool = False,
         preprocess: Callable[[list[Any]], list[Any]] | None = None,
         finite: bool = False,
         signature: Signature = UNDECLARED,
@@ -55,6 +56,7 @@ class Stages:
             chunks=chunks,
             settle=finishing.put,
             bunch_rows=bunch_rows,
+            measures_bytes=measures_bytes,
             preprocess=preprocess,
         )
         forwarding = Forwarding(line, runner, announcements, inputs=inputs, finish=finishing.put)

@@ -16,7 +16,7 @@ from benchmarks.report import Report, spread
 from benchmarks.rig import MODELS, rig
 
 RAW = "raw loop"
-ENCODER_S, ENCODER_QUICK_S = 14.0, 8.0
+ENCODER_S, ENCODER_QUICK_S = 10.0, 8.0
 """An encoder takes 40 to 80 rows a second here: shorter runs would measure how they begin and end."""
 
 ENCODER_MOST = 128
