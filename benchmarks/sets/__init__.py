@@ -17,6 +17,8 @@ SETS: Mapping[str, str] = {
     "served": "a MiniLM-sized encoder, served and as a raw loop",
     "served_small": "the MLP, served and as a raw loop",
     "lengths": "texts of mixed lengths, batched by length and in fixed batches",
+    "sizing": "the batch size that is found, beside every fixed one",
+    "memory": "a device of known memory",
     "simulator": "traces of the fleet, run again by the pure batcher",
     "lone": "one job on an idle fleet, beside a stock Celery task",
     "fairness": "urgent jobs while bulk waits",
