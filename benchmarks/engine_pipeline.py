@@ -69,8 +69,9 @@ class Pipeline:
         while finished < len(jobs):
             message = self._said.get(timeout=WAIT_S)
             if isinstance(message, Finished):
-                assert message.outcome.state is JobState.SUCCEEDED, message.outcome.error
-                finished += 1
+                for outcome in message.outcomes:
+                    assert outcome.state is JobState.SUCCEEDED, outcome.error
+                finished += len(message.outcomes)
             elif isinstance(message, BatchDone):
                 seconds["batches"] += 1
                 for stage in ("preprocess", "forward", "postprocess"):

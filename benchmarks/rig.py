@@ -141,6 +141,7 @@ class Rig:
     directory: Path
     redis: redis.Redis
     sql: Any
+    one_thread: bool
     _undo: ExitStack = field(repr=False)
     _worker: Process | None = None
 
@@ -181,7 +182,10 @@ class Rig:
     def start(self, name: str, command: Sequence[str], *, talks: bool = False, **environment: str) -> Process:
         """Start a process that ends with the rig, or with us; one that `talks` has a stdin to write to."""
         log_file = self.directory / f"{name}.log"
-        inherited = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        inherited = {**os.environ, "PYTHONPATH": str(ROOT)}
+        inherited.pop("OMP_NUM_THREADS", None)
+        if self.one_thread:
+            inherited["OMP_NUM_THREADS"] = "1"
         with log_file.open("ab") as log:
             popen = subprocess.Popen(
                 tethered(command, death_signal=signal.SIGKILL),
@@ -246,10 +250,11 @@ class Rig:
 
 
 @contextmanager
-def rig(models: Mapping[str, str | Path], toml: str = "") -> Iterator[Rig]:
+def rig(models: Mapping[str, str | Path], toml: str = "", *, one_thread: bool = True) -> Iterator[Rig]:
     """Start Redis (no persistence) and Postgres (fsync on) in a temporary directory, with these models.
 
-    A model is its source, or a directory to copy, such as one of MODELS.
+    A model is its source, or a directory to copy, such as one of MODELS. Its processes compute with
+    `one_thread`, or with as many as libraries take by themselves.
     """
     with ExitStack() as undo:
         directory = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="shunter-bench-")))
@@ -275,7 +280,7 @@ def rig(models: Mapping[str, str | Path], toml: str = "") -> Iterator[Rig]:
         sql.autocommit = True
         client = redis.Redis.from_url(redis_server.url)
         undo.callback(client.close)
-        yield Rig(settings, directory, client, sql, undo.enter_context(ExitStack()))
+        yield Rig(settings, directory, client, sql, one_thread, undo.enter_context(ExitStack()))
 
 
 def _write_model(models: Path, name: str, source: str | Path, toml: str) -> None:

@@ -31,12 +31,13 @@ class Batching:
 
     `max_rows` is the most that is ever tried; how many are best is measured. `tokens` says how `max_tokens`
     counts, as the model pays: "padded" is the longest row times the rows, "packed" the sum of the lengths.
-    `max_wait_s` 0 never waits for a fuller batch.
+    `max_bytes` bounds the sum of the preprocessed rows' sizes. `max_wait_s` 0 never waits for a fuller batch.
     """
 
     max_rows: int = 256
     max_tokens: int | None = None
     tokens: str = PADDED
+    max_bytes: int | None = None
     max_wait_s: float = 0.0
 
     @property
@@ -132,6 +133,7 @@ _SECTIONS: Mapping[str, Mapping[str, Check]] = {
         "max_rows": _whole(1, MAX_BATCH_ROWS),
         "max_tokens": _optional(_whole(1, 2**31)),
         "tokens": _one_of(PADDED, PACKED),
+        "max_bytes": _optional(_whole(1, 2**50)),
         "max_wait_s": _seconds(least=0),
     },
     "run": {

@@ -17,6 +17,8 @@ class CloseReason(StrEnum):
     """It has as many rows as are best, by measurement, or as fit."""
     TOKENS = "tokens"
     """One row more would have passed `max_tokens`."""
+    BYTES = "bytes"
+    """One row more would have passed `max_bytes`."""
     PADDING = "padding"
     """Enough rows waited, but unlike ones: padding them would have cost more than it saved."""
     WAIT = "wait"
@@ -46,7 +48,7 @@ TicketT = TypeVar("TicketT", bound=Ticket)
 class Row(NamedTuple, Generic[TicketT]):
     """One preprocessed row in line; rows of equal `key` may share a batch.
 
-    `tokens` is its real length; 0 if the model counts none.
+    `tokens` is its real length; 0 if the model counts none. `bytes` is what it takes; 0 if nobody asks.
     """
 
     ticket: TicketT
@@ -55,6 +57,7 @@ class Row(NamedTuple, Generic[TicketT]):
     added_at: float
     key: Hashable = None
     tokens: int = 0
+    bytes: int = 0
 
 
 class Timing(NamedTuple):

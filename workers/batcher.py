@@ -21,7 +21,7 @@ from shunter.storage.job import Claim, Priority
 from shunter.storage.model_config import Batching
 from shunter.workers.batch import Batch, CloseReason, Row, TicketT, Timing
 from shunter.workers.ceilings import Ceilings
-from shunter.workers.closing import in_time, what_filled
+from shunter.workers.closing import in_time, what_filled, within_bytes
 from shunter.workers.lane import Heads, Lane, PackedLane, Plan, ShapeLane, oldest
 from shunter.workers.length_lane import LengthLane
 from shunter.workers.shares import Ledger
@@ -174,13 +174,16 @@ class Batcher(Generic[TicketT]):
     def _close(self, ready: _Ready, now: float, waited_s: Mapping[int, float]) -> Batch[TicketT]:
         lane, plan, reason = self._lanes[ready.name], ready.plan, ready.reason
         hurries = lane.deadline() is not None
-        rows = lane.take(plan, ready.front, self._ledger.seats)
-        rows, later = self._in_time(rows, plan, now) if hurries else (rows, [])
-        if later:
-            lane.put_back(later)
+        taken = lane.take(plan, ready.front, self._ledger.seats)
+        rows, too_many = within_bytes(taken, self._limits.max_bytes)
+        rows, too_late = self._in_time(rows, plan, now) if hurries else (rows, [])
+        if too_late:
             reason = CloseReason.DEADLINE
+        elif too_many:
+            reason = CloseReason.BYTES
         elif reason is CloseReason.FULL:
             reason = what_filled(rows, plan, self._limits)
+        lane.put_back(too_late + too_many)
         if not lane.count:
             del self._lanes[ready.name]
         self._settle(rows, plan, waited_s)
@@ -222,6 +225,8 @@ class Batcher(Generic[TicketT]):
     def _reason(self, lane: Lane[TicketT], plan: Plan, now: float, more_coming: bool) -> CloseReason | None:
         if plan.full:
             return CloseReason.FULL
+        if self._limits.max_bytes and lane.bytes >= self._limits.max_bytes:
+            return CloseReason.BYTES
         if self._draining:
             return CloseReason.DRAIN
         if self._limits.max_wait_s:

@@ -1,4 +1,4 @@
-"""The last decisions about a batch: which rows can be in time, and what it was that made it full; pure."""
+"""The last decisions about a batch: which rows fit and can be in time, and what made it full; pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ from math import inf
 from shunter.storage.model_config import Batching
 from shunter.workers.batch import CloseReason, Row, TicketT
 from shunter.workers.lane import Plan
+
+
+def within_bytes(rows: list[Row[TicketT]], most: int | None) -> tuple[list[Row[TicketT]], list[Row[TicketT]]]:
+    """The rows that take at most so many bytes together, and those to put back; the first one always goes."""
+    if most is None:
+        return rows, []
+    left = most - rows[0].bytes
+    for count, row in enumerate(rows[1:], start=1):
+        left -= row.bytes
+        if left < 0:
+            return rows[:count], rows[count:]
+    return rows, []
 
 
 def in_time(

@@ -35,7 +35,6 @@ from shunter.workers.messages import (
     Probe,
     Run,
     Stop,
-    Stopped,
     ToEngine,
     ToHub,
 )
@@ -106,21 +105,20 @@ def main(arguments: EngineArguments) -> NoReturn:
     loaded.set()
     for ceiling in found:
         hub.send(MemoryFull(ceiling))
-    rows = config.batching.max_rows
-    hub.send(Loaded(load_s=time.monotonic() - began, max_rows=rows))
+    hub.send(Loaded(load_s=time.monotonic() - began))
     stages = Stages(
         line,
         runner,
         store,
         inputs=inputs,
         send=hub.send,
-        bunch_rows=rows,
+        bunch_rows=config.batching.max_rows,
+        measures_bytes=config.batching.max_bytes is not None,
         preprocess=pool.preprocess if pool else None,
         finite=config.run.finite,
         signature=config.signature,
     )
     _run(stages)
-    hub.send(Stopped(line.returned))
     leave(EXIT_STOPPED)
 
 
@@ -168,7 +166,6 @@ def _listen(hub: HubPipe, line: Line, inputs: InputsAhead, loaded: threading.Eve
             elif isinstance(message, Stop):
                 line.stop()
                 if not loaded.is_set():
-                    hub.send(Stopped(line.returned))
                     leave(EXIT_STOPPED)
 
 

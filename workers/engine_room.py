@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from shunter.storage.batch_report import join_key
 from shunter.storage.ceiling import Ceiling
-from shunter.storage.job import Claim, JobState, Move, Priority
+from shunter.storage.job import Claim, Priority
 from shunter.storage.model_registry import ModelVersion
-from shunter.storage.outcome import Outcome, RowFailure
+from shunter.storage.outcome import Outcome
 from shunter.storage.worker_registry import Serving
 from shunter.workers import messages, retry, verdicts
+from shunter.workers.endings import Endings
 from shunter.workers.engine_handle import EngineGone, EngineHandle, EngineMail
 from shunter.workers.holdings import CHUNKS_AHEAD, Held, Holdings, ModelKey, credit_rows
+from shunter.workers.inquest import Inquest
 from shunter.workers.places import Places
-from shunter.workers.spans import Span, claims_of
+from shunter.workers.spans import claims_of
 from shunter.workers.standing import standing
 from shunter.workers.stats import BatchStats
-from shunter.workers.suspicion import Suspicion, patience_s
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +52,13 @@ class EngineRoom:
         self._device = device
         self._object_store = object_store
         self._mailbox = mailbox
-        self._settle = settle
-        self._accuse = accuse
         self._remember = remember
         self.ceilings: dict[ModelKey, tuple[Ceiling, ...]] = {}
         self._engines: dict[ModelKey, EngineHandle] = {}
         self._failures: dict[ModelKey, str] = {}
         self._stats: dict[ModelKey, BatchStats] = defaultdict(lambda: BatchStats(time.monotonic()))
-        self._suspicions: dict[ModelKey, Suspicion] = defaultdict(Suspicion)
-        self._slowest_s: dict[tuple[ModelKey, str], float] = defaultdict(float)
+        self._inquest = Inquest(holdings, accuse)
+        self._endings = Endings(self._inquest, settle)
         self._places = places
         self._ending = False
 
@@ -93,12 +91,12 @@ class EngineRoom:
 
     def hand_over(self, held: Held) -> None:
         """Give a claimed job to its engine; without one it waits until `arrange` starts it."""
-        deaths = held.job.deaths + self._suspicions[held.key].charges(held.claim)
+        deaths = self._inquest.deaths(held)
         engine = self._engines.get(held.key)
         if deaths >= retry.MAX_DEATHS:
-            self._end(held, verdicts.of_deaths(held.job, deaths))
+            self._endings.end(held, verdicts.of_deaths(held.job, deaths))
         elif held.key not in self._models:
-            self._end(held, returned(held.claim))
+            self._endings.give_back(held)
         elif engine is None or engine.stopping:
             self._wait_for_a_place(held)
         else:
@@ -131,15 +129,16 @@ class EngineRoom:
 
     def drop(self, held: Held) -> None:
         """A job is no longer ours to run."""
-        self._suspicions[held.key].forget(held.claim)
+        self._inquest.forget(held)
         engine = self._engines.get(held.key)
         if engine is not None:
             engine.send(messages.Drop(held.claim))
 
     def heard(self, engine: EngineHandle, message: messages.ToHub) -> None:
         """An engine has said something."""
-        self._note(engine, message, time.monotonic())
         match message:
+            case messages.Begun():
+                self._begun(engine, message)
             case messages.Loaded(load_s):
                 engine.loaded = True
                 log.info("%s is loaded in %.2f s", engine.name, load_s)
@@ -156,7 +155,7 @@ class EngineRoom:
                 self.ceilings[engine.key] = (*self.ceilings.get(engine.key, ()), ceiling)
                 self._remember(engine.key, ceiling)
             case messages.Probed():
-                self._suspicions[engine.key].probed()
+                self._inquest.probed(engine.key)
                 self._probe(engine)
             case messages.Finished(outcomes):
                 for outcome in outcomes:
@@ -178,12 +177,12 @@ class EngineRoom:
         if engine.loaded and not (stopped or refusal):
             self._died(engine, unfinished, mail.returncode)
             return
-        self._suspicions[engine.key].engine_ended()
+        self._inquest.engine_ended(engine.key)
         if stopped:
             self._return(engine.key)
         elif refusal:
             for held in unfinished:
-                self._refuse(held, engine.model, "model_too_large", refusal)
+                self._endings.refuse(held, engine.model, "model_too_large", refusal)
         else:
             self._load_failed(engine, unfinished, mail.returncode)
 
@@ -210,7 +209,7 @@ class EngineRoom:
         self._places.want(held.key, self._models[held.key].directory, time.monotonic())
         refusal = self._places.refusal(held.key)
         if refusal is not None:
-            self._refuse(held, self._models[held.key], "model_too_large", refusal)
+            self._endings.refuse(held, self._models[held.key], "model_too_large", refusal)
 
     def _start(self, key: ModelKey, now: float) -> None:
         waiting = self._holdings.unfinished(key)
@@ -224,15 +223,12 @@ class EngineRoom:
         self._engines[key] = engine
         self._places.started(key, engine.pid, now)
         # Jobs without suspects first: they have been kept waiting for nothing they did.
-        suspicion = self._suspicions[key]
-        for held in sorted(waiting, key=lambda held: bool(suspicion.withheld(held.claim))):
+        for held in sorted(waiting, key=self._inquest.suspects):
             self._run(engine, held)
         self._probe(engine)
 
     def _run(self, engine: EngineHandle, held: Held) -> None:
-        suspicion, claim = self._suspicions[held.key], held.claim
-        guilty = tuple(RowFailure(i, f.code, f.message) for i, f in suspicion.guilty(claim).items())
-        engine.send(messages.Run(held.as_of(time.monotonic()), guilty, suspicion.withheld(claim)))
+        engine.send(self._inquest.run_of(held, time.monotonic()))
 
     def _unload(self, key: ModelKey) -> None:
         log.info("unloading %s v%d", *key)
@@ -240,43 +236,19 @@ class EngineRoom:
         self._engines[key].stop()
 
     def _return(self, key: ModelKey) -> None:
-        suspicion = self._suspicions[key]
         for held in self._holdings.unfinished(key):
-            # What a search has found out so far is known only here.
-            searched = suspicion.withheld(held.claim) or suspicion.guilty(held.claim)
-            if searched and key in self._models and not self._ending:
+            if self._inquest.has_findings(held) and key in self._models and not self._ending:
                 self.hand_over(held)
             else:
-                self._end(held, returned(held.claim))
+                self._endings.give_back(held)
 
     def _finished(self, engine: EngineHandle, outcome: Outcome) -> None:
         held = self._holdings.get(Claim(outcome.id, outcome.epoch))
         if held is not None and not held.finished:
-            self._end_run(held, engine.model, outcome)
+            self._endings.end_run(held, engine.model, outcome)
 
-    def _end_run(self, held: Held, model: ModelVersion, outcome: Outcome) -> None:
-        limited = retry.limit(
-            outcome,
-            attempts=held.job.attempts,
-            max_attempts=model.config.run.max_attempts,
-            rows=held.job.rows,
-            chance=random.random(),
-        )
-        self._end(held, limited)
-
-    def _end(self, held: Held, outcome: Outcome) -> None:
-        self._suspicions[held.key].forget(held.claim)
-        self._settle(held, outcome)
-
-    def _note(self, engine: EngineHandle, message: messages.ToHub, now: float) -> None:
-        if not isinstance(message, messages.Begun):
-            return
-        stage = engine.key, message.stage
-        limit_s = engine.model.config.run.batch_timeout_s
-        if self._suspicions[engine.key].probing(message.spans):
-            limit_s = patience_s(self._slowest_s[stage], limit_s)
-        took_s = engine.begun(message, now, limit_s=limit_s)
-        self._slowest_s[stage] = max(took_s, self._slowest_s[stage])
+    def _begun(self, engine: EngineHandle, message: messages.Begun) -> None:
+        self._inquest.begun(engine, message, time.monotonic())
         if message.stage == "forward":
             for claim in claims_of(message.spans):
                 held = self._holdings.get(claim)
@@ -285,59 +257,19 @@ class EngineRoom:
 
     def _probe(self, engine: EngineHandle) -> None:
         """Have the next suspects tried, unless others still are."""
-        for spans in self._suspicions[engine.key].next_round():
-            engine.send(messages.Probe(spans))
+        for probe in self._inquest.next_probes(engine.key):
+            engine.send(probe)
 
     def _load_failed(self, engine: EngineHandle, unfinished: Sequence[Held], returncode: int) -> None:
         reason = engine.verdict or f"the engine ended with exit code {returncode} while loading the model"
         log.error("%s cannot be loaded: %s", engine.name, reason)
         self._failures[engine.key] = reason
         for held in unfinished:
-            self._refuse(held, engine.model, "model_load_failed", reason)
-
-    def _refuse(self, held: Held, model: ModelVersion, code: str, reason: str) -> None:
-        """Another worker may be able to load its model: the job is tried again, a few times."""
-        outcome = Outcome(
-            id=held.job.id,
-            epoch=held.job.epoch,
-            move=Move.RETRY,
-            state=JobState.QUEUED,
-            error={"code": code, "message": reason},
-            counts_attempt=True,
-        )
-        self._end_run(held, model, outcome)
+            self._endings.refuse(held, engine.model, "model_load_failed", reason)
 
     def _died(self, engine: EngineHandle, unfinished: Sequence[Held], returncode: int) -> None:
-        suspicion, announced = self._suspicions[engine.key], engine.announced
-        reason = engine.verdict or verdicts.ending(returncode)
-        log.error("engine %s died with %d stages at work: %s", engine.name, len(announced), reason)
-        verdict = verdicts.of_row(reason, hangs=engine.overdue_stage is not None)
-        present = [(Span(held.claim, 0, held.job.rows),) for held in unfinished]
-        death = suspicion.died(announced, present, verdict)
-        self._charge(death.charged)
-        for claim, index in death.guilty:
-            log.error("row %d of job %s is guilty, and runs no more", index, claim.id)
-            self._condemn(claim)
+        for held, outcome in self._inquest.died(engine, unfinished, returncode):
+            self._endings.end(held, outcome)
         for held in unfinished:
             if not held.finished:
                 self.hand_over(held)
-
-    def _charge(self, claims: Sequence[Claim]) -> None:
-        """Tell Postgres, once under each claim: so no job passes from one dying hub to another for ever."""
-        held = [held for held in map(self._holdings.get, claims) if held is not None and not held.charged]
-        for one in held:
-            one.charged = True
-        self._accuse([one.claim for one in held])
-
-    def _condemn(self, claim: Claim) -> None:
-        """Fail a job that has nothing left to run, or has cost too many engines."""
-        held = self._holdings.get(claim)
-        if held is not None and not held.finished:
-            outcome = verdicts.of_guilty_rows(held.job, self._suspicions[held.key].guilty(claim))
-            if outcome is not None:
-                self._end(held, outcome)
-
-
-def returned(claim: Claim) -> Outcome:
-    """The outcome of a job that goes back to the queue as it was."""
-    return Outcome(id=claim.id, epoch=claim.epoch, move=Move.RETURN, state=JobState.QUEUED)

@@ -33,8 +33,9 @@ from shunter.storage.worker_registry import NewWorker, WorkerRegistry
 from shunter.workers import messages
 from shunter.workers.adopter import Adopter
 from shunter.workers.claimer import Answering, Claimed, Claimer, ClaimFailed, Reconciled
+from shunter.workers.endings import returned
 from shunter.workers.engine_handle import EngineGone, FromEngine
-from shunter.workers.engine_room import EngineRoom, returned
+from shunter.workers.engine_room import EngineRoom
 from shunter.workers.envelope_log import EnvelopeLog, InHand
 from shunter.workers.fetcher import Fetcher
 from shunter.workers.heart import GivenUp, Heart, Pulse

@@ -42,6 +42,7 @@ class Lane(Protocol[TicketT]):
 
     key: Hashable
     count: int
+    bytes: int
 
     def add(self, rows: Sequence[Row[TicketT]]) -> None:
         """Put rows of one ticket at the end of their line."""
@@ -110,7 +111,7 @@ class ShapeLane(Generic[TicketT]):
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
-        self.count = 0
+        self.count = self.bytes = 0
         self._bucket = bucket_of(key)
         # By class in a list: what costs in a dict of classes is that an Enum is hashed in Python.
         self._lines: list[deque[Row[TicketT]]] = [deque() for _ in Priority]
@@ -119,7 +120,7 @@ class ShapeLane(Generic[TicketT]):
     def add(self, rows: Sequence[Row[TicketT]]) -> None:
         ticket = rows[0].ticket
         self._lines[ticket.priority].extend(rows)
-        self.count += len(rows)
+        self._came(rows)
         if ticket.deadline is not None:
             self._deadlines.came(ticket.deadline, len(rows))
 
@@ -127,7 +128,7 @@ class ShapeLane(Generic[TicketT]):
         for row in reversed(rows):
             self._lines[row.ticket.priority].appendleft(row)
         self._deadlines.came_back(rows)
-        self.count += len(rows)
+        self._came(rows)
 
     def remove(self, claim: Claim) -> int:
         gone = [row for line in self._lines for row in line if row.ticket.claim == claim]
@@ -163,9 +164,14 @@ class ShapeLane(Generic[TicketT]):
         else:
             rows += [line.popleft() for _ in range(most)]
 
+    def _came(self, rows: Sequence[Row[TicketT]]) -> None:
+        self.count += len(rows)
+        self.bytes += bytes_of(rows)
+
     def _went(self, rows: Sequence[Row[TicketT]]) -> None:
         self._deadlines.went(rows)
         self.count -= len(rows)
+        self.bytes -= bytes_of(rows)
 
 
 class PackedLane(ShapeLane[TicketT]):
@@ -214,6 +220,12 @@ def bucket_of(key: Hashable) -> str:
         return ONLY_BUCKET
     name = str(key)
     return name if len(name) <= LONGEST_NAME else blake2b(name.encode(), digest_size=8).hexdigest()
+
+
+def bytes_of(rows: Sequence[Row[TicketT]]) -> int:
+    """What some rows take together."""
+    # Of one model either every row is measured or none is.
+    return sum(map(attrgetter("bytes"), rows)) if rows and rows[0].bytes else 0
 
 
 def _tokens(rows: Iterable[Row[TicketT]]) -> int:

@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple
 
 from shunter.storage.job import Claim, Priority
 from shunter.workers.batch import Row, TicketT
-from shunter.workers.lane import Deadlines, Heads, Kept, Plan, Seats, shared_out
+from shunter.workers.lane import Deadlines, Heads, Kept, Plan, Seats, bytes_of, shared_out
 from shunter.workers.lengths import bucket_name, fine_length
 from shunter.workers.window import Window
 
@@ -27,7 +27,7 @@ class LengthLane(Generic[TicketT]):
 
     def __init__(self, key: Hashable, *, overhead_tokens: Callable[[], float]) -> None:
         self.key = key
-        self.count = 0
+        self.count = self.bytes = 0
         self._overhead_tokens = overhead_tokens
         self._windows: list[Window[TicketT]] = [Window() for _ in Priority]
         self._deadlines = Deadlines()
@@ -35,7 +35,7 @@ class LengthLane(Generic[TicketT]):
     def add(self, rows: Sequence[Row[TicketT]]) -> None:
         ticket = rows[0].ticket
         self._windows[ticket.priority].add(rows)
-        self.count += len(rows)
+        self._came(rows)
         if ticket.deadline is not None:
             self._deadlines.came(ticket.deadline, len(rows))
 
@@ -43,7 +43,7 @@ class LengthLane(Generic[TicketT]):
         for row in reversed(rows):
             self._windows[row.ticket.priority].put_back(row)
         self._deadlines.came_back(rows)
-        self.count += len(rows)
+        self._came(rows)
 
     def remove(self, claim: Claim) -> int:
         gone = [row for window in self._windows for row in window.remove(claim)]
@@ -74,9 +74,14 @@ class LengthLane(Generic[TicketT]):
     def _alike(self, run: _Run) -> int:
         return sum(window.between(run.least, run.pad_to) for window in self._windows)
 
+    def _came(self, rows: Sequence[Row[TicketT]]) -> None:
+        self.count += len(rows)
+        self.bytes += bytes_of(rows)
+
     def _went(self, rows: Sequence[Row[TicketT]]) -> None:
         self._deadlines.went(rows)
         self.count -= len(rows)
+        self.bytes -= bytes_of(rows)
 
 
 class _Waiting(NamedTuple):

@@ -10,6 +10,7 @@ by it is at most one part in so many."""
 
 SHORTEST_BUCKET = 16
 BUCKETS_PER_OCTAVE = 4
+PREFIX = "length<="
 
 
 @lru_cache(maxsize=4096)
@@ -26,7 +27,12 @@ def length_bucket(length: int) -> int:
 @lru_cache(maxsize=4096)
 def bucket_name(length: int) -> str:
     """The name of a length's bucket."""
-    return f"length<={length_bucket(length)}"
+    return f"{PREFIX}{length_bucket(length)}"
+
+
+def length_of(bucket: str) -> int:
+    """The longest length of a bucket that is named so, 0 of one that is no bucket of lengths."""
+    return int(bucket.removeprefix(PREFIX)) if bucket.startswith(PREFIX) else 0
 
 
 def _round_up(length: int, steps_per_octave: int) -> int:

@@ -57,12 +57,6 @@ class Line:
         self._forwarding = 0
         self._unfinished = 0
         self._stopping = False
-        self._returned: list[Claim] = []
-
-    @property
-    def returned(self) -> tuple[Claim, ...]:
-        """The claims that a stop gave back before their rows reached the model."""
-        return tuple(self._returned)
 
     def accept(self, messages: Sequence[Run]) -> None:
         """Jobs arrive."""
@@ -70,7 +64,6 @@ class Line:
         runs = [JobRun.of(message, now=now) for message in messages]
         with self._lock:
             if self._stopping:
-                self._returned += [run.claim for run in runs]
                 return
             self._runs.update((run.claim, run) for run in runs)
             self._arrived += runs
@@ -94,11 +87,10 @@ class Line:
                 self._end(run)
 
     def stop(self) -> None:
-        """Give back the jobs of which nothing has reached the model, or not all may; finish the others."""
+        """Leave the jobs of which nothing has reached the model, or not all may; finish the others."""
         with self._lock:
             self._stopping = True
             for run in [r for r in self._runs.values() if not r.ended and (r.withheld or not r.taken)]:
-                self._returned.append(run.claim)
                 del self._runs[run.claim]
                 self._end(run)
             self._batcher.drain()

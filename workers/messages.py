@@ -1,7 +1,7 @@
 """What a hub and its engines say to each other over their pipe, as frozen messages.
 
     hub -> engine                      engine -> hub
-    Run     run this job               Loaded     the model is ready, with its limits
+    Run     run this job               Loaded     the model is ready
     Probe   run suspect rows apart     LoadFailed the model cannot be loaded; the engine exits
     Drop    forget this claim          Begun      what a stage is about to touch
     Stop    finish what is in hand     Probed     a probe has passed
@@ -9,7 +9,6 @@
                                        Costs      what was learnt about batch sizes, now and then
                                        MemoryFull how many rows fit
                                        Finished   jobs whose rows are all done
-                                       Stopped    nothing is in hand any more; the engine exits
 
 They travel pickled, since the pipe is private to a process and its own child. What a hub has to say is
 gathered and said together; what an engine says leaves it at once.
@@ -57,7 +56,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Finish the batches in hand, return what has not begun, then exit."""
+    """Finish the batches in hand, leave what has not begun, then exit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,6 @@ class Loaded:
     """The model is loaded and takes jobs; `load_s` seconds were spent."""
 
     load_s: float
-    max_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +143,5 @@ class Finished:
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """The engine has nothing in hand and exits; `returned` are claims whose rows it never began."""
-
-    returned: tuple[Claim, ...]
-
-
 ToEngine = Run | Probe | Drop | Stop
-ToHub = Loaded | LoadFailed | Begun | Probed | MemoryFull | BatchDone | Costs | Finished | Stopped
+ToHub = Loaded | LoadFailed | Begun | Probed | MemoryFull | BatchDone | Costs | Finished

@@ -7,13 +7,14 @@ a search for its size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
 from shunter.workers.batch import Timing
 from shunter.workers.latency_fit import Fit
+from shunter.workers.lengths import length_of
 from shunter.workers.size_search import TOLERANCE, Search
 
 BUCKET = attrgetter("bucket")
@@ -26,6 +27,11 @@ HANDLING_S = 0.0003
 
 ASSUMED_OVERHEAD = 256
 """While nobody knows what a batch costs besides its work, it is taken to be so many tokens."""
+
+FITTED_PARTS = (0.25, 0.5, 1.0, 1.0, 1.0)
+"""A fit that was told is learnt again at these parts of the best size, which are enough to believe it."""
+
+LEAST_S = 1e-6
 
 USUAL_WEIGHT = 0.2
 """Weight of the latest batch in what batches usually take."""
@@ -41,6 +47,22 @@ class Sizing:
         self._lengths: dict[str, int] = {}
         self._all = Fit()
         self._usual_s = 0.0
+
+    @classmethod
+    def of(cls, max_rows: int, document: Mapping[str, Any]) -> Sizing:
+        """What a worker has told of its costs and sizes, to go on from."""
+        sizing = cls(max_rows)
+        for bucket, facts in document.items():
+            length = length_of(bucket)
+            sizing._lengths[bucket] = length
+            sizing._searches[bucket] = Search(max_rows, start=facts["rows"], settled=facts["settled"])
+            overhead, throughput = facts["overhead_s"], facts["throughput"]
+            for part in FITTED_PARTS:
+                work = part * facts["rows"] * (length or 1)
+                seconds = overhead + (work / throughput if throughput else 0.0)
+                for fit in (sizing._fits.setdefault(bucket, Fit()), sizing._all):
+                    fit.add(work, max(seconds, LEAST_S))
+        return sizing
 
     def rows(self, bucket: str, length: int = 0) -> int:
         """How many rows a batch should have; `length` is what they are padded to, 0 without lengths."""

@@ -54,6 +54,7 @@ class Suspicion:
         self._charges: Counter[Claim] = Counter()
         self._searched: set[Claim] = set()
         self._cleared: set[RowName] = set()
+        self._dropped: set[Claim] = set()
 
     def withheld(self, claim: Claim) -> tuple[tuple[int, int], ...]:
         """The rows of a job that run only in probes, as (start, stop)."""
@@ -70,7 +71,8 @@ class Suspicion:
 
     def probing(self, spans: Spans) -> bool:
         """Whether these rows are in the model's hands as a probe."""
-        return bool(self._round and spans) and set(rows_of(spans)) <= set(rows_of(self._round[0]))
+        ours = self._ours(spans)
+        return bool(self._round and ours) and set(rows_of(ours)) <= set(rows_of(self._round[0]))
 
     def next_round(self) -> tuple[Spans, ...]:
         """Groups to be probed one after the other; none while a round is under way."""
@@ -89,6 +91,7 @@ class Suspicion:
         """What the engine had not probed waits for the next one."""
         self._waiting.extendleft(reversed([group for group in self._round if group]))
         self._round.clear()
+        self._dropped.clear()
         self._close_if_over()
 
     def died(self, announced: Sequence[Spans], present: Sequence[Spans], verdict: Failure) -> Death:
@@ -96,11 +99,12 @@ class Suspicion:
 
         `present` are all its jobs, a group each: they are suspect if no stage had announced anything.
         """
-        probed = bool(announced) and self.probing(announced[0])
+        groups = [ours for group in announced or present if (ours := self._ours(group))]
+        probed = bool(announced and groups) and self.probing(groups[0])
         self.engine_ended()
         if probed:
-            return self._narrow(announced[0], verdict)
-        return self._suspect(announced or present)
+            return self._narrow(groups[0], verdict)
+        return self._suspect(groups)
 
     def forget(self, claim: Claim) -> None:
         """A job is done with, or no longer ours."""
@@ -109,12 +113,18 @@ class Suspicion:
             return
         keep = [tuple(span for span in group if span.claim != claim) for group in self._waiting]
         self._waiting = deque(group for group in keep if group)
-        # The engine will still answer for each group of the round, in order.
+        # The engine will still answer for each group of the round, in order, and name all rows it was given.
+        if self._round:
+            self._dropped.add(claim)
         self._round = deque(tuple(s for s in group if s.claim != claim) for group in self._round)
         self._guilty.pop(claim, None)
         self._charges.pop(claim, None)
         self._searched.discard(claim)
         self._close_if_over()
+
+    def _ours(self, spans: Spans) -> Spans:
+        """These rows, without those of jobs that ended or were dropped while they were being probed."""
+        return tuple(span for span in spans if span.claim not in self._dropped)
 
     def _narrow(self, accused: Spans, verdict: Failure) -> Death:
         """The group that comes first now has died in a probe."""
@@ -151,9 +161,11 @@ class Suspicion:
         return Death(charged=charged)
 
     def _close_if_over(self) -> None:
-        if not (self._round or self._waiting):
-            self._searched.clear()
-            self._cleared.clear()
+        if not self._round:
+            self._dropped.clear()
+            if not self._waiting:
+                self._searched.clear()
+                self._cleared.clear()
 
 
 def patience_s(slowest_s: float, batch_timeout_s: float) -> float:

@@ -16,6 +16,7 @@ from shunter.workers.ceilings import Ceilings
 from shunter.workers.isolation import Failure, Isolated, Retry, Verdict
 from shunter.workers.lane import bucket_of
 from shunter.workers.lengths import bucket_name
+from shunter.workers.row_bytes import bytes_in
 from shunter.workers.runner import Place, Runner
 
 log = logging.getLogger(__name__)
@@ -70,16 +71,19 @@ def _trials(runner: Runner, config: ModelConfig, size: int) -> Iterator[_Trial]:
         _fail(1, place)
     place = replace(place, length=0) if config.batching.packed else place
     bucket = bucket_name(place.length) if place.length else bucket_of(place.key)
-    rows = _most_rows(config.batching, place)
+    rows = _most_rows(config.batching, place, values[0])
     while rows:
         yield _Trial(values[0], place, bucket, rows)
         rows = 1 if 1 < rows < STEP else rows // STEP
 
 
-def _most_rows(limits: Batching, place: Place) -> int:
+def _most_rows(limits: Batching, place: Place, value: Any) -> int:
+    most = limits.max_rows
     if limits.max_tokens and place.length:
-        return min(limits.max_rows, max(1, limits.max_tokens // place.length))
-    return limits.max_rows
+        most = min(most, max(1, limits.max_tokens // place.length))
+    if limits.max_bytes:
+        most = min(most, max(1, limits.max_bytes // bytes_in(value)))
+    return most
 
 
 class _Trier:

@@ -15,40 +15,44 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 @dataclass
 class RawLoop:
-    """Batches of one size, in the order of the rows; the size that is fastest here, unless it is given.
+    """Batches of one size, in the order of the rows; what is fastest here, unless the size is given.
 
-    `most` bounds the sizes tried; `rows` is "alike" or "mixed": texts of many lengths, padded to the longest.
+    `most` bounds the sizes tried, each with every number of `threads`; `rows` is "alike" or "mixed": texts of
+    many lengths, padded to the longest.
     """
 
     name: str
     model: str
     batch: int = 0
     most: int = 1024
+    threads: Sequence[int] = (1,)
     rows: str = "alike"
     first: int = 256
     step: int = 1
     save: Path | None = None
-    swept: dict[int, float] = field(default_factory=dict)
-    """Rows a second by size, once tried."""
+    swept: dict[tuple[int, int], float] = field(default_factory=dict)
+    """Rows a second by threads and size, once tried."""
     _bench: Rig = field(init=False, repr=False)
 
     @property
     def settings(self) -> str:
         """How it is set."""
-        tried = ", ".join(f"{size}: {rate:,.0f}/s" for size, rate in self.swept.items())
-        return f"one process, one thread, batches of {self.batch}" + (f" (tried {tried})" if tried else "")
+        rates = self.swept.items()
+        tried = ", ".join(f"{threads} x {size}: {rate:,.0f}/s" for (threads, size), rate in rates)
+        best = f"one process, threads: {self.threads[0]}, batches of {self.batch}"
+        return best + (f" (tried, threads x rows, {tried})" if tried else "")
 
     def prepare(self, bench: Rig) -> None:
         self._bench = bench
         if not self.batch:
-            self.swept = self._sweep([size for size in SIZES if size <= self.most])
-            self.batch = max(self.swept, key=self.swept.__getitem__)
+            sizes = [size for size in SIZES if size <= self.most]
+            for threads in self.threads:
+                told = run_child(self._bench, "raw_loop", self.model, threads, "sweep", *sizes)
+                self.swept.update(((threads, int(size)), rate) for size, rate in told["rates"].items())
+            best, self.batch = max(self.swept, key=self.swept.__getitem__)
+            self.threads = (best,)
 
     def run(self, items: int) -> Run:
         saved = [self.save] if self.save else []
-        told = run_child(self._bench, "raw_loop", self.model, self.rows, items, self.batch, *saved)
-        return as_run(told)
-
-    def _sweep(self, sizes: Sequence[int]) -> dict[int, float]:
-        told = run_child(self._bench, "raw_loop", self.model, "sweep", *sizes)
-        return {int(size): rate for size, rate in told["rates"].items()}
+        how = self.model, self.threads[0], self.rows
+        return as_run(run_child(self._bench, "raw_loop", *how, items, self.batch, *saved))

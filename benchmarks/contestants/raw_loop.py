@@ -1,4 +1,4 @@
-"""The process of `raw`: `raw_loop MODEL sweep SIZE…`, or `raw_loop MODEL alike|mixed ROWS SIZE [FILE]`.
+"""The process of `raw`: `raw_loop MODEL THREADS sweep SIZE…`, or `… alike|mixed ROWS SIZE [FILE]`.
 
 With a file, the outputs are saved there. Tells how much of what the model saw was padding.
 """
@@ -17,6 +17,7 @@ from benchmarks.contestants.child import told
 from benchmarks.models import load_model, mixed_rows, sample_rows
 
 SWEEP_S = 1.0
+LEAST_TIMES = 2
 WARM_UP_ROWS = 64
 
 
@@ -30,7 +31,7 @@ def rate_at(model: Any, rows: Sequence[Any], size: int) -> float:
     """Rows a second at one batch size: the median batch of about a second."""
     times: list[float] = []
     end = time.perf_counter() + SWEEP_S
-    while time.perf_counter() < end or len(times) < 3:
+    while time.perf_counter() < end or len(times) < LEAST_TIMES:
         began = time.perf_counter()
         next(outputs_of(model, rows[:size], size))
         times.append(time.perf_counter() - began)
@@ -48,16 +49,17 @@ def main() -> None:
     """Sweep the batch sizes, or run once."""
     import torch
 
-    model, kind, numbers = load_model(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    name, threads, kind, *numbers = sys.argv[1:]
+    model = load_model(name, threads=int(threads))
     with torch.inference_mode():
         if kind == "sweep":
             sizes = [int(number) for number in numbers]
-            rows = sample_rows(sys.argv[1], max(sizes))
+            rows = sample_rows(name, max(sizes))
             rate_at(model, rows, min(sizes))
             print(orjson.dumps({"rates": {str(size): rate_at(model, rows, size) for size in sizes}}).decode())
             return
         count, size = int(numbers[0]), int(numbers[1])
-        rows = mixed_rows(count) if kind == "mixed" else sample_rows(sys.argv[1], count)
+        rows = mixed_rows(count) if kind == "mixed" else sample_rows(name, count)
         list(outputs_of(model, rows[:WARM_UP_ROWS], size))
         with told(count, padding=padding(rows, size)):
             outputs = list(outputs_of(model, rows, size))

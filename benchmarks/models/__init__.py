@@ -17,11 +17,11 @@ DISTINCT = 1000
 """Rows of one kind that differ; more are these again."""
 
 
-def load_model(name: str) -> Any:
-    """The model object of a directory beside this file, loaded on the CPU with one thread."""
+def load_model(name: str, *, threads: int = 1) -> Any:
+    """The model object of a directory beside this file, loaded on the CPU with so many threads."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     path = DIRECTORY / name / "1" / "model.py"
     spec = importlib.util.spec_from_file_location(f"measured_{name}", path)
     if spec is None or spec.loader is None:

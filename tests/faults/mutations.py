@@ -88,7 +88,7 @@ MUTATIONS = (
         "an exception is swallowed, and its row reported as a success",
         [
             Edit(
-                "workers/stages.py",
+                "workers/finishing.py",
                 "run.results[index] = result",
                 "run.results[index] = None if hasattr(result, 'code') else result",
             )

@@ -11,7 +11,7 @@ from shunter.storage.object_store import open_object_store
 from shunter.storage.outcome import RowFailure
 from shunter.storage.payload import decode_rows, encode_rows
 from shunter.storage.results import input_key, load_block
-from shunter.workers.messages import BatchDone, Begun, Loaded, LoadFailed, Run
+from shunter.workers.messages import BatchDone, Begun, LoadFailed, Run
 from shunter.workers.sizing import START_ROWS
 from shunter.workers.spans import claims_of
 from tests.engine_process import (
@@ -30,7 +30,7 @@ from tests.engine_process import (
 
 def test_a_model_without_torch_keeps_dtypes_and_never_imports_it(tmp_path: Path) -> None:
     with start_engine(tmp_path, DOUBLE) as engine:
-        assert engine.wait_for(Loaded).max_rows == 256
+        engine.loaded()
         outcome = engine.run_rows([np.arange(3, dtype=np.int16), np.ones(3, np.int16)])
         outputs = outputs_of(outcome)
         assert [(output.dtype.name, output.tolist()) for output in outputs] == [
@@ -41,7 +41,7 @@ def test_a_model_without_torch_keeps_dtypes_and_never_imports_it(tmp_path: Path)
         assert (outcome.rows_succeeded, outcome.rows_failed, outcome.failures) == (2, 0, ())
         assert outcome.forward_age_s is not None
         assert 0 <= outcome.forward_age_s < PATIENCE_S
-        assert engine.stop() == ()
+        assert engine.stop() == []
 
 
 def test_every_job_gets_its_own_outputs_however_they_are_batched(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from shunter.storage.job import Claim
 from shunter.storage.outcome import RowFailure
-from shunter.workers.messages import BatchDone, Begun, Drop, Finished, Probe, Probed, Run, Stop, Stopped
+from shunter.workers.messages import BatchDone, Begun, Drop, Finished, Probe, Probed, Run
 from shunter.workers.spans import Span, rows_of
 from tests.engine_process import (
     DOUBLE,
@@ -38,7 +38,7 @@ def test_a_dropped_job_is_never_heard_of_again(tmp_path: Path) -> None:
         assert sum(batch.rows for batch in engine.batches) == 2
 
 
-def test_stop_finishes_what_has_begun_and_returns_the_rest(tmp_path: Path) -> None:
+def test_stop_finishes_what_has_begun_and_leaves_the_rest(tmp_path: Path) -> None:
     code = """
     class Model:
         def length(self, row): return row
@@ -50,18 +50,15 @@ def test_stop_finishes_what_has_begun_and_returns_the_rest(tmp_path: Path) -> No
         engine.send(Run(begun))
         engine.send(Run(waiting))
         engine.wait_for(BatchDone)
-        engine.send(Stop())
-        assert outputs_of(*engine.outcomes(1)) == [1, 1, 1]
-        assert engine.wait_for(Stopped).returned == (claim_of(waiting),)
+        (finished,) = engine.stop()
+        assert (finished.id, outputs_of(finished)) == (begun.id, [1, 1, 1])
         assert [batch.reason for batch in engine.batches] == ["full", "drain"]
-        assert engine.process.wait(PATIENCE_S) == 0
 
 
-def test_stop_while_loading_returns_everything(tmp_path: Path) -> None:
+def test_stop_while_loading_leaves_everything(tmp_path: Path) -> None:
     with start_engine(tmp_path, FOREVER) as engine:
-        job = job_of([1])
-        engine.send(Run(job))
-        assert engine.stop() == (claim_of(job),)
+        engine.send(Run(job_of([1])))
+        assert engine.stop() == []
 
 
 @pytest.mark.parametrize("loading", [True, False])
@@ -142,10 +139,9 @@ def test_guilty_rows_do_not_run_and_carry_their_verdict(tmp_path: Path) -> None:
         assert [batch.forwards for batch in engine.batches] == [1]
 
 
-def test_stop_returns_a_job_whose_suspects_have_not_been_tried(tmp_path: Path) -> None:
+def test_stop_leaves_a_job_whose_suspects_have_not_been_tried(tmp_path: Path) -> None:
     code = "class Model:\n    def forward(self, rows): return rows"
     with start_engine(tmp_path, code).loaded() as engine:
-        job = job_of([1, 2, 3])
-        engine.send(Run(job, withheld=((1, 2),)))
+        engine.send(Run(job_of([1, 2, 3]), withheld=((1, 2),)))
         engine.wait_for(BatchDone)
-        assert engine.stop() == (claim_of(job),)
+        assert engine.stop() == []

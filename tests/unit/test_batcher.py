@@ -299,3 +299,31 @@ def test_every_row_comes_out_once_in_order_and_no_batch_is_too_large(
         for row in batch.rows:
             removed[row.ticket.claim.id.int, str(row.key)].append(row.index)
     assert removed == added
+
+
+def test_a_batch_closes_before_the_row_that_would_take_it_past_its_bytes() -> None:
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8, max_bytes=100))
+    batcher.add(Row(ticket(), n, n, 0.0, bytes=size) for n, size in enumerate([60, 40, 30, 80, 10]))
+    batches = take_all(batcher)
+    assert [[row.value for row in batch.rows] for batch in batches] == [[0, 1], [2], [3, 4]]
+    assert [batch.reason for batch in batches] == [CloseReason.BYTES, CloseReason.BYTES, CloseReason.IDLE]
+
+
+def test_enough_bytes_make_a_batch_full_while_the_model_is_busy() -> None:
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8, max_bytes=100))
+    batcher.add([Row(ticket(), 0, 0, 0.0, bytes=99)])
+    assert batcher.next_batch(0.0, idle=False) is None
+    batcher.add([Row(ticket(), 1, 1, 0.0, bytes=1)])
+    batch = take(batcher, idle=False)
+    assert (len(batch.rows), batch.reason, len(batcher)) == (2, CloseReason.BYTES, 0)
+
+
+@pytest.mark.parametrize("tokens", [0, 5])
+def test_a_row_larger_than_a_batch_goes_alone_and_removed_bytes_count_no_more(tokens: int) -> None:
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8, max_bytes=100))
+    batcher.add([Row(ticket(1), 0, "huge", 0.0, None, tokens, 500)])
+    batcher.add([Row(ticket(2), 0, "small", 1.0, None, tokens, 5)])
+    assert [row.value for row in take(batcher, 2.0, idle=False).rows] == ["huge"]
+    batcher.add([Row(ticket(3), 0, "large", 2.0, None, tokens, 95)])
+    assert batcher.remove(ticket(3).claim) == 1
+    assert batcher.next_batch(3.0, idle=False) is None

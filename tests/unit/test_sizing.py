@@ -140,3 +140,21 @@ def test_a_warm_up_says_where_to_begin() -> None:
     timings = [Timing(rows, 0, 0.01 + rows * rows * 1e-5, "a") for rows in (64, 16, 4, 1)]
     sizing.warmed([*timings, Timing(64, 32, 0.1, "b")])
     assert (sizing.rows("a"), sizing.rows("b", 32), sizing.rows("c")) == (16, 64, START_ROWS)
+
+
+def test_what_a_worker_told_of_its_costs_is_enough_to_go_on_from() -> None:
+    learnt = Sizing(MAX_ROWS)
+    run(learnt, CURVES["an encoder on a CPU"], 400, random.Random(0))
+    told = Sizing.of(MAX_ROWS, learnt.document())
+    assert told.rows("rows") == learnt.document()["rows"]["rows"]
+    for rows in (1, 16, 128):
+        assert told.seconds("rows", rows) == pytest.approx(learnt.seconds("rows", rows), rel=0.01)
+
+
+def test_told_costs_of_lengths_serve_lengths_nobody_told_of() -> None:
+    learnt = Sizing(MAX_ROWS)
+    for _ in range(400):
+        rows = learnt.rows("length<=64", 64)
+        learnt.add("length<=64", rows=rows, length=64, work=rows * 64, seconds=linear(rows))
+    told = Sizing.of(MAX_ROWS, learnt.document())
+    assert told.seconds("length<=128", 64) == pytest.approx(learnt.seconds("length<=128", 64), rel=0.01)

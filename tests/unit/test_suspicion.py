@@ -157,6 +157,27 @@ def test_a_job_that_is_gone_is_searched_no_more() -> None:
     assert suspicion.withheld(claim(2)) == ()
 
 
+def test_a_death_in_a_probe_of_which_a_job_was_dropped_still_divides_the_rest() -> None:
+    suspicion = Suspicion()
+    die(suspicion, (*group(0, 31, number=1), *group(0, 1, number=2)))
+    *others, mixed = suspicion.next_round()
+    for _ in others:
+        suspicion.probed()
+    assert mixed == (*group(30, 31, number=1), *group(0, 1, number=2))
+    suspicion.forget(claim(1))
+    assert die(suspicion, mixed) == ()
+    assert suspicion.guilty(claim(2)) == {0: VERDICT}, "it was alone in the model but for what nobody wants"
+
+
+def test_the_death_of_a_probe_of_dropped_rows_alone_makes_nobody_suspect() -> None:
+    suspicion = Suspicion()
+    die(suspicion, group(0, 1))
+    (probe,) = suspicion.next_round()
+    suspicion.forget(claim(1))
+    assert die(suspicion, probe) == ()
+    assert suspicion.next_round() == ()
+
+
 def test_an_engine_that_ends_in_the_middle_of_a_round_leaves_the_rest_to_the_next() -> None:
     suspicion = Suspicion()
     die(suspicion, group(0, 3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from bdb import BdbQuit
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def _tolerance(config: ModelConfig) -> float:
 
 def _limits(config: ModelConfig, max_rows: int | None) -> Batching:
     limits = config.batching
-    return Batching(max_rows=max_rows or limits.max_rows, max_tokens=limits.max_tokens)
+    return replace(limits, max_rows=max_rows or limits.max_rows)
 
 
 def _measure(

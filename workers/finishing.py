@@ -1,0 +1,113 @@
+"""The last stage of an engine: outputs are postprocessed, and jobs put together from their rows."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from shunter.storage.object_store import ObjectStore
+from shunter.storage.outcome import Outcome
+from shunter.workers.announcements import Announcements
+from shunter.workers.assembly import JobRun, assemble
+from shunter.workers.chunks import Chunks
+from shunter.workers.finite import refuse_non_finite
+from shunter.workers.forwarding import Ran
+from shunter.workers.line import Line
+from shunter.workers.messages import BatchDone, Costs
+from shunter.workers.runner import Runner
+
+FINISH_QUEUE = 2
+"""Batches that may wait for their postprocessing before the model has to."""
+
+COSTS_INTERVAL_S = 1.0
+"""What was learnt about batch sizes is told so often, while batches run."""
+
+Decoded = tuple[JobRun, int, Any]
+"""A row without a place in line: its job, its index, and its value or result."""
+
+
+class Finishing:
+    """Takes batches that have been through the model, and rows that have ended without it."""
+
+    def __init__(
+        self,
+        line: Line,
+        runner: Runner,
+        store: ObjectStore,
+        announcements: Announcements,
+        *,
+        chunks: Chunks,
+        finite: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._line = line
+        self._runner = runner
+        self._store = store
+        self._announcements = announcements
+        self._chunks = chunks
+        self._finite = finite
+        self._clock = clock
+        self._tell_costs_at = 0.0
+        self._results: queue.Queue[Ran | list[Decoded]] = queue.Queue(FINISH_QUEUE)
+
+    def put(self, results: Ran | list[Decoded]) -> None:
+        """Hand over a batch or some rows; waits while too many do. From any thread."""
+        self._results.put(results)
+
+    def run(self) -> None:
+        """Finish what is handed over, for ever."""
+        while True:
+            item = self._results.get()
+            if isinstance(item, Ran):
+                self._finish(item)
+            else:
+                self._settle(item)
+
+    def _finish(self, ran: Ran) -> None:
+        began = self._clock()
+        results = ran.isolated.results
+        if self._finite:
+            results = refuse_non_finite(results)
+        with self._announcements.hold("postprocess", ran.spans if self._runner.postprocesses else ()):
+            results = self._runner.postprocess(results)
+        self._line.finished()
+        now = self._clock()
+        self._announcements.send(_batch_done(ran, postprocess_s=now - began))
+        if now >= self._tell_costs_at:
+            self._tell_costs_at = now + COSTS_INTERVAL_S
+            self._announcements.send(Costs(self._line.costs()))
+        self._settle((row.ticket, row.index, result) for row, result in zip(ran.rows, results, strict=True))
+
+    def _settle(self, results: Iterable[Decoded]) -> None:
+        whole = []
+        for run, index, result in results:
+            run.results[index] = result
+            run.remaining -= 1
+            if not run.remaining and not run.ended:
+                whole.append((run, self._assemble(run)))
+        self._announcements.ended(*whole)
+
+    def _assemble(self, run: JobRun) -> Outcome:
+        if run.carried is None:
+            return assemble(run, self._store, now=self._clock())
+        return self._chunks.assemble(run, run.carried, now=self._clock())
+
+
+def _batch_done(ran: Ran, *, postprocess_s: float) -> BatchDone:
+    batch = ran.batch
+    return BatchDone(
+        rows=len(ran.rows),
+        jobs=len(ran.runs),
+        reason=batch.reason.value,
+        full_rows=batch.limit,
+        tokens=batch.tokens,
+        padded_tokens=batch.padded_tokens,
+        wait_s=batch.wait_s,
+        preprocess_s=sum(row.ticket.preprocess_row_s for row in ran.rows) + ran.gather_s,
+        forward_s=ran.forward_s,
+        postprocess_s=postprocess_s,
+        forwards=ran.isolated.forwards,
+        ooms=ran.isolated.ooms,
+    )

@@ -1,0 +1,139 @@
+"""The middle stages of an engine: batches are gathered, one ahead, and taken through the model."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from shunter.storage.outcome import BatchNote
+from shunter.workers.announcements import Announcements, row_spans
+from shunter.workers.assembly import JobRun, expired
+from shunter.workers.batch import Batch, CloseReason, Row
+from shunter.workers.device import Inputs
+from shunter.workers.inputs_ahead import InputsAhead
+from shunter.workers.isolation import Isolated
+from shunter.workers.line import Late, Line
+from shunter.workers.messages import Begun, MemoryFull
+from shunter.workers.runner import Runner
+from shunter.workers.spans import Spans
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    batch: Batch[JobRun]
+    runs: Sequence[JobRun]
+    spans: Spans
+    inputs: Inputs | None
+    gather_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A batch that has been through the model: the rows still wanted, and their results."""
+
+    batch: Batch[JobRun]
+    rows: Sequence[Row[JobRun]]
+    runs: Sequence[JobRun]
+    spans: Spans
+    isolated: Isolated
+    gather_s: float
+    forward_s: float
+
+
+class Forwarding:
+    """`finish` takes what has been through the model, and may make the model wait."""
+
+    def __init__(
+        self,
+        line: Line,
+        runner: Runner,
+        announcements: Announcements,
+        *,
+        inputs: InputsAhead,
+        finish: Callable[[Ran], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._line = line
+        self._runner = runner
+        self._announcements = announcements
+        self._inputs = inputs
+        self._finish = finish
+        self._clock = clock
+        self._gathered: queue.SimpleQueue[_Gathered | None] = queue.SimpleQueue()
+        self._batches = 0
+
+    def gather(self) -> None:
+        """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
+        while (batch := self._line.next_batch()) is not None:
+            if isinstance(batch, Late):
+                for run in batch.runs:
+                    self._inputs.forget(run.claim)
+                    self._announcements.ended((run, expired(run)))
+                continue
+            began = self._clock()
+            runs, spans = _runs(batch.rows), row_spans(batch.rows)
+            with self._announcements.hold("gather", spans if self._runner.gathers else ()):
+                inputs = self._runner.gather([row.value for row in batch.rows], pad_to=batch.pad_to)
+            self._gathered.put(_Gathered(batch, runs, spans, inputs, self._clock() - began))
+        self._gathered.put(None)
+
+    def run(self) -> None:
+        """Take each batch through the model, until the engine stops."""
+        while (gathered := self._gathered.get()) is not None:
+            rows = self._still_wanted(gathered)
+            if rows:
+                self._finish(self._forward(gathered, rows))
+            else:
+                self._line.finished()
+            self._line.forwarded()
+
+    def _still_wanted(self, gathered: _Gathered) -> Sequence[Row[JobRun]]:
+        now = self._clock()
+        for run in gathered.runs:
+            if run.expired(now, least_s=gathered.batch.least_s):
+                self._announcements.ended((run, expired(run)))
+        rows = gathered.batch.rows
+        if any(run.ended for run in gathered.runs):
+            return [row for row in rows if not row.ticket.ended]
+        return rows
+
+    def _forward(self, gathered: _Gathered, rows: Sequence[Row[JobRun]]) -> Ran:
+        batch, began = gathered.batch, self._clock()
+        whole = len(rows) == len(batch.rows)
+        runs, spans = (gathered.runs, gathered.spans) if whole else (_runs(rows), row_spans(rows))
+        self._batches += 1
+        note = BatchNote(self._batches, len(rows), batch.reason.value)
+        for run in runs:
+            run.began_at = began if run.began_at is None else run.began_at
+            run.ran_in(note)
+        with self._announcements.hold("forward", spans):
+            isolated = self._runner.forward(
+                [row.value for row in rows],
+                pad_to=batch.pad_to,
+                inputs=gathered.inputs if whole else None,
+                announce=lambda part: self._begin_part(rows, part),
+                ceiling=self._line.ceiling(batch),
+            )
+        forward_s = self._clock() - began
+        self._remember(batch, isolated)
+        if whole and isolated.forwards == 1 and batch.reason is not CloseReason.ALONE:
+            self._line.measured(batch, forward_s)
+        return Ran(batch, rows, runs, spans, isolated, gathered.gather_s, forward_s)
+
+    def _remember(self, batch: Batch[JobRun], isolated: Isolated) -> None:
+        """Tell the hub what does not fit in memory, so that no later engine has to find out."""
+        if isolated.ceiling is not None:
+            ceiling = self._line.lower_ceiling(batch, isolated.ceiling)
+            if ceiling is not None:
+                self._announcements.send(MemoryFull(ceiling))
+
+    def _begin_part(self, rows: Sequence[Row[JobRun]], part: Sequence[int]) -> None:
+        """Name the suspects anew when only a part of a batch is run."""
+        if len(part) < len(rows):
+            self._announcements.send(Begun("forward", row_spans(rows[index] for index in part)))
+
+
+def _runs(rows: Iterable[Row[JobRun]]) -> list[JobRun]:
+    return list(dict.fromkeys(row.ticket for row in rows))

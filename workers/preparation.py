@@ -1,0 +1,141 @@
+"""The first stage of an engine: jobs are decoded and preprocessed, and their rows put in line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from shunter.storage.errors import (
+    InvalidInput,
+    NotFound,
+    ObjectStoreUnavailable,
+    PayloadError,
+    SettingsError,
+)
+from shunter.storage.payload import decode_rows
+from shunter.storage.scoring.chunk import is_chunk
+from shunter.workers.announcements import Announcements
+from shunter.workers.assembly import STORE_RETRY_S, JobRun, expired, refused, retried
+from shunter.workers.batch import Row
+from shunter.workers.chunks import Chunks
+from shunter.workers.finishing import Decoded
+from shunter.workers.inputs_ahead import InputsAhead
+from shunter.workers.isolation import Failure, Verdict
+from shunter.workers.line import Line
+from shunter.workers.messages import PROBE, Probe, Probed
+from shunter.workers.row_bytes import bytes_in
+from shunter.workers.runner import Runner
+from shunter.workers.spans import Span, spans_of
+
+
+class Preparation:
+    """Rows that need no model, because they are bad, go to `settle` instead of the line.
+
+    `preprocess` stands in for the runner's own, in processes beside this one; `bunch_rows` are
+    preprocessed together. `measures_bytes` for a model whose batches are bounded in bytes.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        runner: Runner,
+        announcements: Announcements,
+        *,
+        inputs: InputsAhead,
+        chunks: Chunks,
+        settle: Callable[[list[Decoded]], None],
+        bunch_rows: int,
+        measures_bytes: bool,
+        preprocess: Callable[[list[Any]], list[Any]] | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._line = line
+        self._runner = runner
+        self._announcements = announcements
+        self._inputs = inputs
+        self._chunks = chunks
+        self._settle = settle
+        self._bunch_rows = bunch_rows
+        self._measures_bytes = measures_bytes
+        self._change = preprocess or runner.preprocess
+        self._clock = clock
+
+    def run(self) -> None:
+        """Take jobs as they arrive, and take probes through the model, for ever."""
+        while True:
+            work = self._line.next_work()
+            if isinstance(work, Probe):
+                with self._announcements.hold(PROBE, work.spans):
+                    self._preprocess(self._line.suspects(work))
+                    self._line.end_probe()
+                self._announcements.send(Probed())
+            else:
+                self._preprocess([row for run in work for row in self._free_rows(run)])
+
+    def _decode(self, run: JobRun) -> list[Any]:
+        """A job's rows, none if it cannot be run; then its outcome has been reported."""
+        job = run.job
+        now = self._clock()
+        if run.expired(now):
+            self._inputs.forget(run.claim)
+            self._announcements.ended((run, expired(run)))
+            return []
+        try:
+            if is_chunk(job.input):
+                with self._announcements.hold("decode", (Span(run.claim, 0, job.rows),)):
+                    return self._chunks.open(run)
+            rows = decode_rows(self._inputs.take(job))
+            if len(rows) != job.rows:
+                raise PayloadError(f"the input holds {len(rows)} rows, the job says {job.rows}")
+        except (ObjectStoreUnavailable, SettingsError) as error:
+            outcome = retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)
+            self._announcements.ended((run, outcome))
+            return []
+        except (PayloadError, NotFound, InvalidInput) as error:
+            self._announcements.ended((run, refused(run, error.code, error.message)))
+            return []
+        return rows
+
+    def _free_rows(self, run: JobRun) -> list[Decoded]:
+        """A job's rows that may run at once.
+
+        The guilty have their results, the suspects are kept, and bad rows of a chunk need no model.
+        """
+        values = self._decode(run)
+        if not values or not (run.guilty or run.withheld or run.carried):
+            return [(run, index, value) for index, value in enumerate(values)]
+        ended = {index: value for index, value in enumerate(values) if isinstance(value, Verdict)}
+        ended.update((row.index, Failure(row.code, row.message)) for row in run.guilty)
+        if ended:
+            self._settle([(run, index, verdict) for index, verdict in ended.items()])
+        run.withheld = {index: values[index] for index in run.withheld if index not in ended}
+        held_up = ended.keys() | run.withheld.keys()
+        return [(run, index, value) for index, value in enumerate(values) if index not in held_up]
+
+    def _preprocess(self, decoded: list[Decoded]) -> None:
+        for start in range(0, len(decoded), self._bunch_rows):
+            bunch = decoded[start : start + self._bunch_rows]
+            spans = (
+                spans_of((run.claim, index) for run, index, _ in bunch) if self._runner.preprocesses else ()
+            )
+            with self._announcements.hold("preprocess", spans):
+                self._preprocess_bunch(bunch)
+
+    def _preprocess_bunch(self, decoded: list[Decoded]) -> None:
+        began = self._clock()
+        values = self._change([value for _, _, value in decoded])
+        rows: list[Row[JobRun]] = []
+        failed: list[Decoded] = []
+        now = self._clock()
+        for run in dict.fromkeys(run for run, _, _ in decoded):
+            run.preprocess_row_s = (now - began) / len(decoded)
+        for (run, index, _), value, place in zip(decoded, values, self._runner.places(values), strict=True):
+            if isinstance(place, Verdict):
+                failed.append((run, index, place))
+            else:
+                size = bytes_in(value) if self._measures_bytes else 0
+                rows.append(Row(run, index, value, now, place.key, place.length, size))
+        self._line.add(rows)
+        if failed:
+            self._settle(failed)
