@@ -9,10 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.report import Report, spread
-from benchmarks.rig import MLP, NOOP, Process, Rig, peer_venv, rig, say, wait_for
+from benchmarks.rig import MODELS, NOOP, Process, Rig, peer_venv, rig, say, wait_for
+from benchmarks.usage import cpu_by_process
 from shunter import Client
 
-MESSAGES = 5000
+MESSAGES = 20_000
+"""So many that what a worker begins slowly with is a small part."""
+
 MESSAGES_AT_ONCE = 250
 FEATURES = 128
 MILLION = 1_000_000
@@ -22,11 +25,19 @@ DRAIN_S = 60.0
 
 def celery_producer(*, repetitions: int = 5) -> Report:
     """Drain of plain Celery messages, 128 floats each, an MLP, every result settled in Postgres."""
+    spent_on = ["worker", "engine", "Postgres", "Redis"]
     report = Report(
-        "celery-producer", ["consumer", "messages/s, median (range)", "x celery-batches, median (range)"]
+        "celery-producer",
+        [
+            "consumer",
+            "messages/s, median (range)",
+            "x celery-batches, median (range)",
+            *(f"{name}, CPU µs each" for name in spent_on),
+        ],
     )
     rates: dict[str, list[float]] = {}
-    with rig({"mlp": MLP}) as bench:
+    spent: dict[str, list[dict[str, float]]] = {}
+    with rig({"mlp": MODELS / "mlp"}) as bench:
         python = peer_venv()
         ours = bench.start_worker()
         peer = bench.start_celery("batches", python, "-Q", "batches", BENCH_PREFETCH="512", BENCH_MODEL="mlp")
@@ -39,15 +50,21 @@ def celery_producer(*, repetitions: int = 5) -> Report:
                 ("Shunter", ours, bench.finished),
                 ("celery-batches 0.11, 256 / 0.1 s", peer, lambda: _results(bench)),
             ):
-                bench.ask("TRUNCATE jobs, results")
+                bench.level()
+                before = cpu_by_process(process.pid)
                 rate = _drain(bench, process, lines[name], done)
+                after = cpu_by_process(process.pid)
                 if repetition >= 0:
                     rates.setdefault(name, []).append(rate)
+                    each = {key: 1e6 * (after[key] - before[key]) / MESSAGES for key in after}
+                    spent.setdefault(name, []).append(each)
                 say(f"repetition {repetition + 1} of {repetitions}: {name} {rate:,.0f}/s")
     ratios = [mine / theirs for mine, theirs in zip(*rates.values(), strict=True)]
     for name, values in rates.items():
-        report.row(name, spread(values), spread(ratios) if name == "Shunter" else 1)
-    report.raw = dict(rates)
+        ratio = spread(ratios) if name == "Shunter" else 1
+        each = [round(statistics.median(one[key] for one in spent[name])) for key in spent_on]
+        report.row(name, spread(values), ratio, *each)
+    report.raw = {"rates": rates, "cpu_us": spent}
     report.notes.append(
         f"{MESSAGES:,} messages of stock `send_task`, laid before a held worker; till the last "
         "result in Postgres. The peer inserts one row per message and batch; we insert the job and settle it."
@@ -80,8 +97,10 @@ def _drain(bench: Rig, process: Process, line: tuple[str, list[bytes]], done: Ca
     time.sleep(0.5)
     began = time.perf_counter()
     process.thaw()
-    wait_for(lambda: process.alive() and done() >= MESSAGES, "every message has its result")
-    return MESSAGES / (time.perf_counter() - began)
+    # Counting rows takes a whole reading of the table: not before the last messages have been taken.
+    wait_for(lambda: process.alive() and not bench.redis.llen(queue), "every message is taken")
+    wait_for(lambda: process.alive() and done() >= len(messages), "every message has its result")
+    return len(messages) / (time.perf_counter() - began)
 
 
 def _results(bench: Rig) -> int:

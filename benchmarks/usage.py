@@ -35,6 +35,20 @@ def used_by(*pids: int) -> Iterator[Usage]:
         watcher.join()
 
 
+def cpu_by_process(pid: int) -> dict[str, float]:
+    """CPU seconds so far of a worker, of its children, and of the servers that the rig has started."""
+    worker = psutil.Process(pid)
+    times = worker.cpu_times()
+    children = _cpu_s(tuple(child.pid for child in worker.children()))
+    return {"worker": times.user + times.system, "engine": children, **_servers()}
+
+
+def _servers() -> dict[str, float]:
+    names = {"postgres": "Postgres", "valkey-server": "Redis", "redis-server": "Redis"}
+    started = psutil.Process().children()
+    return {names[server.name()]: _cpu_s((server.pid,)) for server in started if server.name() in names}
+
+
 def _watch(pids: tuple[int, ...], usage: Usage, ended: threading.Event) -> None:
     while True:
         usage.rss_bytes = max(usage.rss_bytes, rss_bytes(*pids))

@@ -6,12 +6,13 @@ each process, its CPU µs per item and where they went.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from benchmarks.models import sample_rows
 from benchmarks.progress import Progress
 from benchmarks.report import Report
 from benchmarks.rig import MODELS, OUT, Rig, rig
+from benchmarks.usage import cpu_by_process
 
 SAMPLES_A_SECOND = 250
 QUICKER = 4
@@ -68,13 +70,13 @@ def _profile(load: Load, quick: bool, progress: Progress) -> Report:
         hub = psutil.Process(worker.pid)
         # The engine is the child that has used most; the others only track resources.
         engine = max(hub.children(), key=lambda child: child.cpu_times().user)
-        watched = {"producer": psutil.Process(), "hub": hub, "engine": engine, **_servers()}
-        before = {name: _cpu_s(process) for name, process in watched.items()}
-        spies = [_spy(name, watched[name].pid, load) for name in ("producer", "hub", "engine")]
+        pids = {"producer": os.getpid(), "worker": hub.pid, "engine": engine.pid}
+        before = _cpu_s(hub.pid)
+        spies = [_spy(name, pid, load) for name, pid in pids.items()]
         began = time.perf_counter()
         _pass(bench, submit, rows)
         seconds = time.perf_counter() - began
-        spent = {name: 1e6 * (_cpu_s(process) - before[name]) / items for name, process in watched.items()}
+        spent = {name: 1e6 * (now_s - before[name]) / items for name, now_s in _cpu_s(hub.pid).items()}
         for spy in spies:
             spy.send_signal(signal.SIGINT)
             spy.wait()
@@ -93,23 +95,9 @@ def _pass(bench: Rig, submit: Submit, rows: Sequence[Any]) -> None:
     wait_until_settled(bench, submit(bench.client(), rows), len(rows))
 
 
-def _servers() -> Mapping[str, psutil.Process]:
-    """The servers that the rig has started, by name."""
-    ours = psutil.Process().children()
-    return {
-        name: child
-        for child in ours
-        for name in ("postgres", "valkey-server", "redis-server")
-        if child.name() == name
-    }
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    """CPU seconds of a process; of Postgres, those of its backends too, the ended ones included."""
-    family = [process, *process.children(recursive=True)] if process.name() == "postgres" else [process]
-    times = [member.cpu_times() for member in family]
-    ended = times[0].children_user + times[0].children_system if len(family) > 1 else 0.0
-    return ended + sum(time.user + time.system for time in times)
+def _cpu_s(worker: int) -> dict[str, float]:
+    own = psutil.Process().cpu_times()
+    return {"producer": own.user + own.system, **cpu_by_process(worker)}
 
 
 def _spy(name: str, pid: int, load: Load) -> subprocess.Popen[bytes]:
