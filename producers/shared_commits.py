@@ -1,9 +1,16 @@
-"""Concurrent submits of one process share a commit and a push; a lone call never waits for another."""
+"""Concurrent submits of one process share a commit and a push; a lone call never waits for another.
+
+    insert -> push -> sync
+
+Jobs are pushed as soon as others see them, so that a worker is at them while the disk is still writing. A
+crash of Postgres in between undoes the jobs and all that was made of them; no call has returned by then.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -81,35 +88,47 @@ class SharedCommits:
     def add_all(self, jobs: Sequence[NewJob]) -> None:
         """Commit these jobs, all or none, and publish them."""
         self._publish(jobs, self._insert(jobs))
+        self._sync(jobs)
 
     def _insert(self, jobs: Sequence[NewJob]) -> datetime:
         try:
-            enqueued_at = self._repository.insert(jobs)
+            enqueued_at = self._repository.insert_unsynced(jobs)
             failpoints.hit("submit.stored")
             return enqueued_at
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as error:
             # The reply to the commit may be what was lost: the rows tell.
-            found = self._repository.get_many([job.id for job in jobs])
-            if len(found) != len(jobs):
-                raise
-            return found[jobs[0].id].enqueued_at
+            return self._enqueued_at(jobs, error)
+
+    def _sync(self, jobs: Sequence[NewJob]) -> None:
+        try:
+            self._repository.sync()
+        except DatabaseUnavailable as error:
+            # A crash has taken the jobs along, or a connection broke and they are there.
+            self._enqueued_at(jobs, error)
+            self._repository.sync()
+
+    def _enqueued_at(self, jobs: Sequence[NewJob], error: DatabaseUnavailable) -> datetime:
+        """When jobs were stored whose fate is unknown since `error`, which is raised unless they were."""
+        found = self._repository.get_many([job.id for job in jobs])
+        if len(found) != len(jobs):
+            raise error
+        return found[jobs[0].id].enqueued_at
 
     def _commit_waiting(self, mine: _Waiting) -> None:
         with self._lock:
             batch, self._waiting = self._waiting, []
         enqueued_at = None
         try:
-            enqueued_at = self._insert_waiting(batch)
-        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, or would wait for ever
-            interrupted = DatabaseUnavailable("the submit was interrupted; it may have been stored")
-            for entry in batch:
-                entry.error = error if entry is mine or isinstance(error, Exception) else interrupted
-        # The next commit begins while this one's envelopes are pushed.
-        with self._lock:
-            self._call_next()
-        try:
-            if enqueued_at is not None:
-                self._publish([entry.job for entry in batch if entry.error is None], enqueued_at)
+            with _told_to(batch, mine):
+                enqueued_at = self._insert_waiting(batch)
+            # The next commit begins while this one's envelopes are pushed.
+            with self._lock:
+                self._call_next()
+            stored = [entry.job for entry in batch if entry.error is None]
+            if stored and enqueued_at is not None:
+                with _told_to(batch, mine):
+                    self._publish(stored, enqueued_at)
+                    self._sync(stored)
         finally:
             for entry in batch:
                 entry.done = True
@@ -133,3 +152,16 @@ class SharedCommits:
         except DatabaseUnavailable as error:
             entry.error = error
             return None
+
+
+@contextmanager
+def _told_to(batch: Sequence[_Waiting], mine: _Waiting) -> Iterator[None]:
+    """Whoever waits hears of an error within the block, or would wait for ever."""
+    try:
+        yield
+    except BaseException as error:  # noqa: BLE001 - each raises it, or what became of it, in its own thread
+        interrupted = DatabaseUnavailable("the submit was interrupted; it may have been stored")
+        for entry in batch:
+            entry.error = entry.error or (
+                error if entry is mine or isinstance(error, Exception) else interrupted
+            )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from shunter.storage import arrays, attempts, copy
-from shunter.storage.database import Cursor, Database, fetch_all
+from shunter.storage import arrays, attempts
+from shunter.storage.database import Database, fetch_all
 from shunter.storage.errors import AlreadyFinished, IdempotencyConflict, UnknownJob
 from shunter.storage.job import (
     DEFAULT_TENANT,
@@ -21,6 +21,7 @@ from shunter.storage.job import (
     NewJob,
     Priority,
 )
+from shunter.storage.job_insertion import NOT_AT_ONCE, SYNC, insert_jobs
 from shunter.storage.outcome import Outcome, RowFailure, StoredResult, error_document
 from shunter.storage.results import Blob
 
@@ -30,24 +31,6 @@ Served = Collection[tuple[str, int]]
 JOB_COLUMNS = """id, tenant, model, version, state, priority, rows, rows_succeeded, rows_failed, attempts,
     deaths, epoch, worker, error, metadata, created_at, enqueued_at, not_before, deadline_at, started_at,
     forward_at, finished_at, redriven_from"""
-
-INSERT = """COPY jobs (id, tenant, model, version, priority, rows, deadline_at, enqueued_at, redriven_from,
-    metadata, input_key, input) FROM STDIN (FORMAT binary)"""
-
-INSERT_ENCODERS: tuple[copy.Encoder, ...] = (
-    copy.uuid,
-    copy.text,
-    copy.text,
-    copy.integer,
-    copy.smallint,
-    copy.integer,
-    copy.timestamptz,
-    copy.timestamptz,
-    copy.uuid,
-    copy.jsonb,
-    copy.text,
-    copy.bytea,
-)
 
 # Ids stand in the statement a second time as a literal array: only then does the planner leave out
 # the partitions that cannot hold them. Rows are locked in id order, so that bulk statements never
@@ -102,11 +85,6 @@ RETURNING jobs.id
 
 # The planner takes the outcomes for one row, and would compare each job with each outcome.
 NO_NESTED_LOOP = "SET LOCAL enable_nestloop = off;"
-
-# A claim that a crash of Postgres undoes was never made: its hub drops the job at the next reconciliation,
-# its outcome is refused, and the row is queued as it was. So nobody waits for the disk; a settle does, and
-# takes the claims before it along.
-NOT_AT_ONCE = "SET LOCAL synchronous_commit = off;"
 
 CANCEL = f"""
 UPDATE jobs SET state = '{JobState.CANCELLED}', finished_at = now()
@@ -166,8 +144,22 @@ class JobRepository:
 
     def insert(self, jobs: Sequence[NewJob]) -> datetime:
         """Store new jobs, all or none; returns their common `enqueued_at`, Postgres time."""
-        with self._database.transaction() as cursor:
-            return insert_jobs(cursor, jobs)
+        enqueued_at = self.insert_unsynced(jobs)
+        self.sync()
+        return enqueued_at
+
+    def insert_unsynced(self, jobs: Sequence[NewJob]) -> datetime:
+        """Store new jobs as `insert` does: all see them, and a crash of Postgres before `sync` undoes them.
+
+        Whatever was made of them by then is undone with them, since it was written after them.
+        """
+        with self._database.statement() as cursor:
+            return insert_jobs(cursor, jobs, prefix=NOT_AT_ONCE)
+
+    def sync(self) -> None:
+        """Return once all that was committed before is on disk."""
+        with self._database.statement() as cursor:
+            cursor.execute(SYNC)
 
     def insert_once(self, job: NewJob, *, key: str, body_digest: bytes) -> tuple[UUID, datetime | None]:
         """Store a job under an idempotency key; returns its id and `enqueued_at`, None if it was there.
@@ -195,6 +187,9 @@ class JobRepository:
             "worker": worker,
             "served": tuple(served),
         }
+        # A claim that a crash of Postgres undoes was never made: its hub drops the job at the next
+        # reconciliation, its outcome is refused, and the row is queued as it was. So nobody waits for the
+        # disk; a settle does, and takes the claims before it along.
         with self._database.statement() as cursor:
             cursor.execute(NOT_AT_ONCE + NO_NESTED_LOOP + CLAIM, parameters)
             return [_claimed(row) for row in cursor.fetchall()]
@@ -310,31 +305,6 @@ class JobRepository:
         with self._database.statement() as cursor:
             cursor.execute(AHEAD, {**names, "limit": MAX_AHEAD_JOBS})
             return int((cursor.fetchone() or (0,))[0])
-
-
-def insert_jobs(cursor: Cursor, jobs: Sequence[NewJob]) -> datetime:
-    """Store new jobs within a transaction; returns their common `enqueued_at`, Postgres time."""
-    cursor.execute("SELECT now()")
-    now: datetime = (cursor.fetchone() or (datetime.now(UTC),))[0]
-    rows = (
-        (
-            job.id,
-            job.tenant,
-            job.model,
-            job.version,
-            job.priority,
-            job.rows,
-            None if job.deadline_s is None else now + timedelta(seconds=job.deadline_s),
-            now,
-            job.redriven_from,
-            job.metadata,
-            job.input_key,
-            job.input,
-        )
-        for job in jobs
-    )
-    cursor.copy_expert(INSERT, copy.encode(rows, INSERT_ENCODERS))
-    return now
 
 
 def _settle_columns(outcomes: Sequence[Outcome]) -> dict[str, str]:

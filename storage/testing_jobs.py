@@ -54,6 +54,13 @@ class InMemoryJobRepository(JobRepository):
             self._rows.update(rows)
             return now
 
+    def insert_unsynced(self, jobs: Sequence[NewJob]) -> datetime:
+        """Store new jobs as `insert` does."""
+        return self.insert(jobs)
+
+    def sync(self) -> None:
+        """There is no disk."""
+
     def insert_once(self, job: NewJob, *, key: str, body_digest: bytes) -> tuple[UUID, datetime | None]:
         """Store a job under an idempotency key; returns its id and `enqueued_at`, None if it was there."""
         with self._lock:

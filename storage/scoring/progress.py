@@ -13,7 +13,7 @@ from psycopg2.extras import Json, execute_values
 from shunter.storage.database import Cursor, fetch_all
 from shunter.storage.ids import new_ids
 from shunter.storage.job import JobState, NewJob, Priority
-from shunter.storage.job_repository import insert_jobs
+from shunter.storage.job_insertion import insert_jobs
 from shunter.storage.scoring.chunk import Chunk, Place, Span, encode_chunk
 from shunter.storage.scoring.destination import open_destination
 from shunter.storage.scoring.repository import COLUMNS, OPEN_JOBS, scoring
