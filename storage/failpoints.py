@@ -1,6 +1,9 @@
-"""Points at which a test breaks a running process on purpose, armed only by a variable of the environment.
+"""Points at which a test breaks a running process on purpose, armed only by variables of the environment.
 
-    SHUNTER_FAILPOINTS="claim.committed=crash, settle.before=delay:0.5@3"
+    SHUNTER_FAILPOINTS="claim.committed=crash, settle.before=delay:0.5@3" SHUNTER_ALLOW_FAILPOINTS=yes
+
+The second variable is a consent: without it whatever reads the environment refuses to begin, so that no
+production process is armed by a variable that was left behind.
 
 Actions are `crash` (SIGKILL to itself), `hang` (for ever), `error` (the outage that the code there must
 survive), `drop` (the reply of the commit just made is lost) and `delay:SECONDS`; `@N` means only the N-th
@@ -28,6 +31,7 @@ from shunter.storage.errors import (
 log = logging.getLogger(__name__)
 
 VARIABLE = "SHUNTER_FAILPOINTS"
+CONSENT = "SHUNTER_ALLOW_FAILPOINTS"
 
 JOURNEY: Mapping[str, type[Unavailable]] = {
     "submit.stored": DatabaseUnavailable,  # committed, the submitter does not know
@@ -79,9 +83,21 @@ class _Armed:
 _armed: dict[str, _Armed] = {}
 
 
+def asked_for(environment: Mapping[str, str]) -> str:
+    """What these variables ask to arm; SettingsError if they do not say that this is meant."""
+    wanted = environment.get(VARIABLE, "").strip()
+    if wanted and environment.get(CONSENT) != "yes":
+        raise SettingsError(
+            f"{VARIABLE} is {wanted!r}: it makes processes fail on purpose, and loses their work to show that "
+            f"others do it. Unset it; only a fleet that is there to be broken sets {CONSENT}=yes beside it",
+            field=VARIABLE,
+        )
+    return wanted
+
+
 def arm(text: str | None = None) -> None:
     """Arm what the text says, the environment's by default, and nothing else; SettingsError."""
-    wanted = os.environ.get(VARIABLE, "") if text is None else text
+    wanted = asked_for(os.environ) if text is None else text
     armed = dict(_parse(word.strip()) for word in wanted.split(",") if word.strip())
     _armed.clear()
     _armed.update(armed)

@@ -60,11 +60,15 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read the SHUNTER_ variables; an unknown one warns, because platforms inject their own."""
+        """Read the SHUNTER_ variables; an unknown one warns, because platforms inject their own.
+
+        Raises SettingsError, also when failpoints are armed outside of a test.
+        """
         variables = os.environ if environment is None else environment
+        failpoints.asked_for(variables)
         known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
         for name in variables:
-            if name.startswith(PREFIX) and name not in known and name != failpoints.VARIABLE:
+            if name.startswith(PREFIX) and name not in {*known, failpoints.VARIABLE, failpoints.CONSENT}:
                 _warn_unknown(name, known)
         return cls(**{field: variables[name] for name, field in known.items() if variables.get(name)})
 

@@ -164,7 +164,8 @@ class Arena:
     ) -> subprocess.Popen[bytes]:
         """A Python process in the fleet's environment, which dies with this one."""
         settings = settings or self.settings
-        environment = {**os.environ, **settings.environment(), failpoints.VARIABLE: armed}
+        failing = {failpoints.VARIABLE: armed, failpoints.CONSENT: "yes"}
+        environment = {**os.environ, **settings.environment(), **failing}
         command = tethered([sys.executable, "-P", *arguments], death_signal=signal.SIGKILL)
         with (self.directory / "processes.log").open("ab") as log:
             return subprocess.Popen(

@@ -14,18 +14,17 @@ COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
 
 class CommitCutter:
-    """Cuts a transaction whose statements contain `marker` each time it is told to; use it as `with`."""
+    """Cuts a transaction whose statements contain a marker each time it is told to; use it as `with`."""
 
-    def __init__(self, database_url: str, marker: bytes) -> None:
+    def __init__(self, database_url: str) -> None:
         parts = urlsplit(database_url)
         self._server = (parts.hostname or HOST, parts.port or 5432)
-        self._marker = marker
+        self._marker: bytes | None = None
         self._lock = threading.Lock()
         self._listener = socket.create_server((HOST, 0))
         port = self._listener.getsockname()[1]
         netloc = f"{parts.username}@{HOST}:{port}"
         self.url = urlunsplit(parts._replace(netloc=netloc, query="sslmode=disable"))
-        self.armed = False
         self._links: list[_Link] = []
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -46,16 +45,21 @@ class CommitCutter:
                 client, _ = self._listener.accept()
                 self._links.append(_Link(self, client, socket.create_connection(self._server)))
 
-    def cut_one(self) -> None:
-        """Cut the next one."""
-        self.armed = True
+    @property
+    def armed(self) -> bool:
+        """Whether what it was told to cut has not come yet."""
+        return self._marker is not None
+
+    def cut_one(self, marker: bytes) -> None:
+        """Cut the next transaction that contains this."""
+        self._marker = marker
 
     def cuts(self, statements: bytes) -> bool:
-        """Whether the commit of these statements is one to cut."""
+        """Whether the commit of these statements is the one to cut."""
         with self._lock:
-            if self._marker not in statements or not self.armed:
+            if self._marker is None or self._marker not in statements:
                 return False
-            self.armed = False
+            self._marker = None
             return True
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from shunter.cli import run
 from shunter.storage import failpoints
 from shunter.storage.errors import DatabaseUnavailable, QueueUnavailable, SettingsError
 from shunter.storage.settings import Settings
@@ -90,6 +91,7 @@ def test_nothing_but_the_variable_arms_a_process(monkeypatch: pytest.MonkeyPatch
     for point in failpoints.POINTS:
         failpoints.hit(point)
     monkeypatch.setenv(failpoints.VARIABLE, "claim.before=error")
+    monkeypatch.setenv(failpoints.CONSENT, "yes")
     failpoints.arm()
     with pytest.raises(DatabaseUnavailable):
         failpoints.hit("claim.before")
@@ -128,4 +130,34 @@ def test_an_armed_process_says_so_loudly(caplog: pytest.LogCaptureFixture) -> No
 def test_the_variable_is_one_that_settings_know() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Settings.from_environment({failpoints.VARIABLE: "claim.before=error"})
+        Settings.from_environment({failpoints.VARIABLE: "claim.before=error", failpoints.CONSENT: "yes"})
+
+
+@pytest.mark.parametrize("consent", [{}, {failpoints.CONSENT: ""}, {failpoints.CONSENT: "no"}])
+def test_settings_refuse_failpoints_that_nobody_meant(consent: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="Unset it") as refusal:
+        Settings.from_environment({failpoints.VARIABLE: "claim.before=crash", **consent})
+    assert refusal.value.field == failpoints.VARIABLE
+
+
+@pytest.mark.parametrize("command", ["worker", "api", "verify", "migrate", "workers"])
+def test_no_process_of_a_fleet_begins_with_failpoints_that_nobody_meant(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(failpoints.VARIABLE, "claim.before=crash")
+    monkeypatch.delenv(failpoints.CONSENT, raising=False)
+    assert run([command]) == 1
+    assert "makes processes fail on purpose" in capsys.readouterr().err
+
+
+def test_an_armed_client_is_refused_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(failpoints.VARIABLE, "submit.committed=crash")
+    monkeypatch.delenv(failpoints.CONSENT, raising=False)
+    with pytest.raises(SettingsError, match="fail on purpose"):
+        failpoints.arm()
+
+
+def test_what_is_shipped_arms_nothing() -> None:
+    house = Path(__file__).parents[2]
+    for name in ("Dockerfile", "docker-compose.yml", "Makefile"):
+        assert failpoints.VARIABLE not in (house / name).read_text()
