@@ -86,6 +86,24 @@ class JobDocument(BaseModel):
     links: dict[str, str]
 
 
+class EventDocument(BaseModel):
+    """Something that happened to a job.
+
+    `what` is submitted, published_again, due, claimed, run_failed, forward or settled.
+    """
+
+    at: datetime
+    what: str
+    detail: str
+
+
+class TimelineDocument(BaseModel):
+    """What happened to a job, in the order of time."""
+
+    id: str
+    events: list[EventDocument]
+
+
 class JobsDocument(BaseModel):
     """Some jobs, the newest first; `next_cursor` is null on the last page."""
 

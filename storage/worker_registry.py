@@ -108,6 +108,15 @@ class Worker:
         return next((s for s in self.serves if (s.model, s.version) == (model, version)), None)
 
 
+@dataclass(frozen=True, slots=True)
+class SilentEnd:
+    """A worker that was given up because it had stopped beating, `silent_s` seconds ago."""
+
+    name: str
+    pid: int
+    silent_s: float
+
+
 def batches_by_version(
     workers: Iterable[Worker], *, model: str | None = None
 ) -> dict[tuple[str, int], dict[str, Any]]:
@@ -139,11 +148,23 @@ WHERE incarnation = ANY(%(incarnations)s::uuid[]) AND ended_at IS NULL RETURNING
 
 BEATS = "SELECT incarnation, beat FROM workers WHERE ended_at IS NULL"
 
-PRESENT = """
+COLUMNS = """
 SELECT incarnation, name, host, pid, pool, device, state, started_at, serves, stats, memory_bytes,
     memory_budget_bytes, software, clock_ahead_s,
     extract(epoch FROM now() - beat_at)::float8 AS silent_s
-FROM workers WHERE ended_at IS NULL ORDER BY name, started_at
+FROM workers
+"""
+
+PRESENT = f"{COLUMNS} WHERE ended_at IS NULL ORDER BY name, started_at"
+
+ONE = f"{COLUMNS} WHERE incarnation = %(incarnation)s"
+
+# One that leaves by itself beats until then.
+SILENT_ENDS = """
+SELECT name, pid, extract(epoch FROM now() - beat_at)::float8 FROM workers
+WHERE ended_at > now() - make_interval(secs => %(seconds)s)
+  AND ended_at - beat_at > make_interval(secs => %(silence_s)s)
+ORDER BY beat_at DESC
 """
 
 FORGET = "DELETE FROM workers WHERE ended_at < now() - make_interval(secs => %(seconds)s)"
@@ -194,6 +215,18 @@ class WorkerRegistry:
         with self._database.transaction() as cursor:
             cursor.execute(PRESENT)
             return [_worker(row) for row in fetch_all(cursor)]
+
+    def get(self, incarnation: UUID) -> Worker | None:
+        """One incarnation, also one that has ended; None if it is forgotten."""
+        with self._database.transaction() as cursor:
+            cursor.execute(ONE, {"incarnation": incarnation})
+            return next((_worker(row) for row in fetch_all(cursor)), None)
+
+    def silent_ends(self) -> list[SilentEnd]:
+        """Those given up in the last hour, the latest first."""
+        with self._database.transaction() as cursor:
+            cursor.execute(SILENT_ENDS, {"seconds": 3600, "silence_s": LEASE_S / 2})
+            return [SilentEnd(*row) for row in cursor.fetchall()]
 
     def forget(self) -> None:
         """Remove those that ended long ago."""
