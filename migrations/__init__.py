@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
 
 from shunter.storage import partitions
@@ -17,6 +18,13 @@ from shunter.storage.settings import redact
 
 LOCK = 0x5348554E
 """Advisory lock key ("SHUN"), so that two processes do not migrate at once."""
+
+
+def newest_revision() -> str:
+    """The last migration of this version."""
+    revision = ScriptDirectory(str(Path(__file__).parent)).get_current_head()
+    assert revision is not None
+    return revision
 
 
 def migrate(url: str, revision: str = "head") -> None:

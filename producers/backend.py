@@ -10,6 +10,7 @@ from shunter.producers.outputs import JobResults
 from shunter.producers.scoring.request import Scorings
 from shunter.producers.status import JobStatus
 from shunter.producers.submission import Accepted, Options
+from shunter.producers.timeline import Event
 
 
 class Watch(Protocol):
@@ -42,6 +43,9 @@ class Backend(Protocol):
 
     def status(self, id: UUID) -> JobStatus:
         """Where a job stands; UnknownJob."""
+
+    def timeline(self, id: UUID) -> Sequence[Event]:
+        """What happened to a job, in the order of time; UnknownJob."""
 
     def ended(self, id: UUID) -> bool:
         """Whether a job is known to have finished, without asking anybody."""

@@ -16,6 +16,7 @@ from shunter.producers.scoring.request import Scorings
 from shunter.producers.status import JobStatus, job_status
 from shunter.producers.submission import Accepted, Options
 from shunter.producers.submit import Submitter
+from shunter.producers.timeline import Event, timeline
 from shunter.producers.waiting import Waiting, explain_waiting
 from shunter.producers.watcher import Watcher, WatcherWatch
 from shunter.storage.database import Database
@@ -105,6 +106,11 @@ class DirectBackend:
         failed = self.dead.failed_rows(job)
         rows = decode_rows(load_block(self._store, self.dead.input(id)))
         return self._submitter.redrive(job, [rows[index] for index in failed], version=version, again=again)
+
+    def timeline(self, id: UUID) -> Sequence[Event]:
+        job = self.repository.get(id)
+        worker = None if job.worker is None else self.workers.get(job.worker)
+        return timeline(job, self.dead.history(id), worker)
 
     def statuses(self, ids: Collection[UUID]) -> Sequence[JobStatus]:
         """Those of these jobs that exist; the place in line of queued ones is not counted."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
 from shunter.producers.backend import Backend
 from shunter.producers.outputs import JobResults, OnFailure
 from shunter.producers.status import JobStatus, item_status
+from shunter.producers.timeline import Event
 from shunter.storage.errors import ItemNotCancellable, UnknownJob, WaitTimeout
 from shunter.storage.ids import item_id
 from shunter.storage.job import JobState
@@ -43,6 +45,10 @@ class _Handle:
     def status(self) -> JobStatus:
         """Where it stands now. Raises UnknownJob, Unavailable."""
         return self._view(self._backend.status(self._job_id))
+
+    def timeline(self) -> Sequence[Event]:
+        """What happened to it and when: submitted, claimed by whom, failed runs, settled; an item's job's."""
+        return self._backend.timeline(self._job_id)
 
     def wait(self, timeout: float | None = None) -> JobStatus:
         """Wait until it has ended, well or not, and return its last status.

@@ -22,6 +22,7 @@ from shunter.producers.scoring.request import Scorings
 from shunter.producers.scoring.through_http import HttpScorings
 from shunter.producers.status import JobStatus
 from shunter.producers.submission import Accepted, Options, check_model_name
+from shunter.producers.timeline import Event
 from shunter.storage.errors import (
     AlreadyFinished,
     ApiUnavailable,
@@ -76,6 +77,10 @@ class HttpBackend:
     def status(self, id: UUID) -> JobStatus:
         known = self._statuses.get(id)
         return known if known is not None else self._read(self.request("GET", f"/v1/jobs/{id}"))
+
+    def timeline(self, id: UUID) -> Sequence[Event]:
+        answer = self.request("GET", f"/v1/jobs/{id}/timeline")
+        return [Event.from_document(document) for document in answer["events"]]
 
     def ended(self, id: UUID) -> bool:
         return self._statuses.get(id) is not None

@@ -86,6 +86,24 @@ class JobDocument(BaseModel):
     links: dict[str, str]
 
 
+class EventDocument(BaseModel):
+    """Something that happened to a job.
+
+    `what` is submitted, published_again, due, claimed, run_failed, forward or settled.
+    """
+
+    at: datetime
+    what: str
+    detail: str
+
+
+class TimelineDocument(BaseModel):
+    """What happened to a job, in the order of time."""
+
+    id: str
+    events: list[EventDocument]
+
+
 class JobsDocument(BaseModel):
     """Some jobs, the newest first; `next_cursor` is null on the last page."""
 
@@ -209,11 +227,20 @@ class ModelsDocument(BaseModel):
     models: list[ModelDocument]
 
 
+class AtWorkDocument(BaseModel):
+    """What an engine has in its hands: rows of so many jobs, in which stage, for how many seconds."""
+
+    stage: str
+    rows: int
+    jobs: int
+    for_s: float
+
+
 class ServingDocument(BaseModel):
     """A model version that a worker serves.
 
     `state` is idle, waiting_for_memory, loading, ready, unloading or failed; `loads` how often its engine
-    was started, `memory_bytes` the most that was seen to take.
+    was started, `memory_bytes` the most that was seen to take, `at_work` what it has in its hands now.
     """
 
     model: str
@@ -222,12 +249,14 @@ class ServingDocument(BaseModel):
     error: str | None
     loads: int
     memory_bytes: int | None
+    at_work: AtWorkDocument | None
 
 
 class WorkerDocument(BaseModel):
     """A worker that has not ended; `live` says whether it still beats.
 
-    `memory_bytes` is what its engines take, of `memory_budget_bytes` if there is a limit.
+    `memory_bytes` is what its engines take, of `memory_budget_bytes` if there is a limit; `software` the
+    version of Shunter that it runs; `clock_ahead_s` how far its clock is before that of Postgres.
     """
 
     id: str
@@ -239,6 +268,8 @@ class WorkerDocument(BaseModel):
     memory_bytes: int | None
     memory_budget_bytes: int | None
     state: str
+    software: str | None
+    clock_ahead_s: float | None
     live: bool
     silent_s: float
     started_at: datetime

@@ -26,8 +26,7 @@ from shunter.storage.errors import (
     WorkFailed,
 )
 from shunter.storage.outcome import RowFailure
-
-__version__ = "0.1.0"
+from shunter.storage.software import VERSION as __version__
 
 __all__ = [
     "AlreadyFinished",

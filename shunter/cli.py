@@ -14,6 +14,7 @@ from shunter.commands.authoring import new_model, publish_model
 from shunter.commands.batches import batches
 from shunter.commands.check_model import check_model_command
 from shunter.commands.dead import dead
+from shunter.commands.doctor import doctor
 from shunter.commands.fleet import demo, env, up
 from shunter.commands.jobs import cancel, results, status, submit
 from shunter.commands.listings import models, workers
@@ -57,6 +58,7 @@ for command in (
     dead,
     quarantine,
     verify,
+    doctor,
     worker,
     api,
     flower,

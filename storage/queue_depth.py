@@ -1,4 +1,4 @@
-"""How much waits, by model and priority: for metrics, which ask now and then."""
+"""How much waits, by model and priority or version: for those who ask now and then."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ SELECT model, priority, count(*), greatest(extract(epoch FROM now() - min(enqueu
 FROM jobs WHERE state = '{JobState.QUEUED}' GROUP BY model, priority ORDER BY model, priority
 """
 
+QUEUED_VERSIONS = f"""
+SELECT model, version, count(*), coalesce(greatest(extract(epoch FROM now() - min(enqueued_at)
+    FILTER (WHERE not_before IS NULL OR not_before <= now())), 0), 0)::float8
+FROM jobs WHERE state = '{JobState.QUEUED}' GROUP BY model, version ORDER BY model, version
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Depth:
@@ -23,6 +29,23 @@ class Depth:
     priority: Priority
     jobs: int
     oldest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedVersion:
+    """The queued jobs of one model version; `overdue_s` is how long the oldest that may run has waited."""
+
+    model: str
+    version: int
+    jobs: int
+    overdue_s: float
+
+
+def queued_versions(database: Database) -> Sequence[QueuedVersion]:
+    """Every version with queued jobs. Reads each of their rows, unlike `depths`."""
+    with database.transaction() as cursor:
+        cursor.execute(QUEUED_VERSIONS)
+        return [QueuedVersion(*row) for row in cursor.fetchall()]
 
 
 def depths(database: Database) -> Sequence[Depth]:

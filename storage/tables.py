@@ -19,7 +19,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, TIMESTAMP
 
 from shunter.storage.job import JobState
 
@@ -137,6 +137,8 @@ workers = Table(
     Column("ended_at", _TIME),
     Column("serves", JSONB, nullable=False),
     Column("stats", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("software", Text),
+    Column("clock_ahead_s", DOUBLE_PRECISION),
     PrimaryKeyConstraint("incarnation", name="workers_pkey"),
     Index("workers_live", "beat_at", postgresql_where=text("ended_at IS NULL")),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from shunter.storage.batch_report import split_key, sum_up
 from shunter.storage.database import Database, fetch_all
 from shunter.storage.errors import shorten
 from shunter.storage.serving import ServingState
+from shunter.storage.software import VERSION
 
 LEASE_S = 10.0
 """A worker whose heartbeat has not moved for so long is dead; it beats several times within it."""
@@ -28,10 +30,21 @@ DEFAULT_POOL = "default"
 
 
 @dataclass(frozen=True, slots=True)
+class AtWork:
+    """What an engine has in its hands: the stage that has it, rows of so many jobs, and for how long."""
+
+    stage: str
+    rows: int
+    jobs: int
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """One model version that a worker serves.
 
-    `loads` is how often its engine was started, `memory_bytes` the most it was seen to take once loaded.
+    `loads` is how often its engine was started, `memory_bytes` the most it was seen to take once loaded,
+    `at_work` what it was at when the worker last beat.
     """
 
     model: str
@@ -40,6 +53,7 @@ class Serving:
     error: str | None = None
     loads: int = 0
     memory_bytes: int | None = None
+    at_work: AtWork | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +71,15 @@ class NewWorker:
     serves: tuple[Serving, ...]
     pool: str = DEFAULT_POOL
     memory_budget_bytes: int | None = None
+    software: str = VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
     """A worker as the database knows it; `silent_s` seconds have passed since its last beat.
 
-    `memory_bytes` is what its engines take together.
+    `memory_bytes` is what its engines take together, `software` the version of Shunter that it runs, and
+    `clock_ahead_s` how far its clock was before Postgres' when it last beat; None if it does not tell.
     """
 
     incarnation: UUID
@@ -79,6 +95,8 @@ class Worker:
     pool: str = DEFAULT_POOL
     memory_bytes: int | None = None
     memory_budget_bytes: int | None = None
+    software: str | None = None
+    clock_ahead_s: float | None = None
 
     @property
     def live(self) -> bool:
@@ -88,6 +106,15 @@ class Worker:
     def serving(self, model: str, version: int) -> Serving | None:
         """What it says of this model version, if it serves it."""
         return next((s for s in self.serves if (s.model, s.version) == (model, version)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class SilentEnd:
+    """A worker that was given up because it had stopped beating, `silent_s` seconds ago."""
+
+    name: str
+    pid: int
+    silent_s: float
 
 
 def batches_by_version(
@@ -102,14 +129,15 @@ def batches_by_version(
 
 
 REGISTER = """
-INSERT INTO workers (incarnation, name, host, pid, pool, device, memory_budget_bytes, serves)
+INSERT INTO workers (incarnation, name, host, pid, pool, device, memory_budget_bytes, software, serves)
 VALUES (%(incarnation)s, %(name)s, %(host)s, %(pid)s, %(pool)s, %(device)s,
-    %(memory_budget_bytes)s, %(serves)s)
+    %(memory_budget_bytes)s, %(software)s, %(serves)s)
 """
 
 BEAT = """
 UPDATE workers SET beat = beat + 1, beat_at = now(), state = %(state)s, serves = %(serves)s,
-    stats = %(stats)s, memory_bytes = %(memory_bytes)s
+    stats = %(stats)s, memory_bytes = %(memory_bytes)s,
+    clock_ahead_s = %(clock)s - extract(epoch FROM now())
 WHERE incarnation = %(incarnation)s AND ended_at IS NULL RETURNING beat
 """
 
@@ -120,11 +148,23 @@ WHERE incarnation = ANY(%(incarnations)s::uuid[]) AND ended_at IS NULL RETURNING
 
 BEATS = "SELECT incarnation, beat FROM workers WHERE ended_at IS NULL"
 
-PRESENT = """
+COLUMNS = """
 SELECT incarnation, name, host, pid, pool, device, state, started_at, serves, stats, memory_bytes,
-    memory_budget_bytes,
+    memory_budget_bytes, software, clock_ahead_s,
     extract(epoch FROM now() - beat_at)::float8 AS silent_s
-FROM workers WHERE ended_at IS NULL ORDER BY name, started_at
+FROM workers
+"""
+
+PRESENT = f"{COLUMNS} WHERE ended_at IS NULL ORDER BY name, started_at"
+
+ONE = f"{COLUMNS} WHERE incarnation = %(incarnation)s"
+
+# One that leaves by itself beats until then.
+SILENT_ENDS = """
+SELECT name, pid, extract(epoch FROM now() - beat_at)::float8 FROM workers
+WHERE ended_at > now() - make_interval(secs => %(seconds)s)
+  AND ended_at - beat_at > make_interval(secs => %(silence_s)s)
+ORDER BY beat_at DESC
 """
 
 FORGET = "DELETE FROM workers WHERE ended_at < now() - make_interval(secs => %(seconds)s)"
@@ -133,8 +173,9 @@ FORGET = "DELETE FROM workers WHERE ended_at < now() - make_interval(secs => %(s
 class WorkerRegistry:
     """The one reader and writer of the workers table."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
         self._database = database
+        self._clock = clock
 
     def register(self, worker: NewWorker) -> None:
         """Make a new incarnation known."""
@@ -152,7 +193,7 @@ class WorkerRegistry:
     ) -> bool:
         """Say that a worker lives; False when it has been given up and must begin anew."""
         said = {"state": state, "serves": _serves(serves), "stats": Json(stats), "memory_bytes": memory_bytes}
-        names = {"incarnation": incarnation, **said}
+        names = {"incarnation": incarnation, "clock": self._clock(), **said}
         with self._database.transaction() as cursor:
             cursor.execute(BEAT, names)
             return cursor.fetchone() is not None
@@ -175,6 +216,18 @@ class WorkerRegistry:
             cursor.execute(PRESENT)
             return [_worker(row) for row in fetch_all(cursor)]
 
+    def get(self, incarnation: UUID) -> Worker | None:
+        """One incarnation, also one that has ended; None if it is forgotten."""
+        with self._database.transaction() as cursor:
+            cursor.execute(ONE, {"incarnation": incarnation})
+            return next((_worker(row) for row in fetch_all(cursor)), None)
+
+    def silent_ends(self) -> list[SilentEnd]:
+        """Those given up in the last hour, the latest first."""
+        with self._database.transaction() as cursor:
+            cursor.execute(SILENT_ENDS, {"seconds": 3600, "silence_s": LEASE_S / 2})
+            return [SilentEnd(*row) for row in cursor.fetchall()]
+
     def forget(self) -> None:
         """Remove those that ended long ago."""
         with self._database.transaction() as cursor:
@@ -188,7 +241,11 @@ def _serves(serves: Sequence[Serving]) -> Json:
 
 
 def _worker(row: dict[str, Any]) -> Worker:
+    return Worker(**{**row, "serves": tuple(_serving(said) for said in row["serves"])})
+
+
+def _serving(said: dict[str, Any]) -> Serving:
     # A newer worker may say more than this reader knows.
     known = {field.name for field in fields(Serving)}
-    said = [{name: value for name, value in serving.items() if name in known} for serving in row["serves"]]
-    return Worker(**{**row, "serves": tuple(Serving(**serving) for serving in said)})
+    serving = Serving(**{name: value for name, value in said.items() if name in known})
+    return replace(serving, at_work=AtWork(**said["at_work"]) if said.get("at_work") else None)

@@ -16,12 +16,13 @@ from queue import SimpleQueue
 
 from shunter.storage.ceiling import Ceiling
 from shunter.storage.model_registry import ModelVersion
+from shunter.storage.worker_registry import AtWork
 from shunter.workers import messages
 from shunter.workers.engine_arguments import EngineArguments
 from shunter.workers.holdings import ModelKey
 from shunter.workers.messages import PROBE
 from shunter.workers.pickling import dumps
-from shunter.workers.spans import Spans
+from shunter.workers.spans import Spans, claims_of
 from shunter.workers.suspicion import PROBE_PATIENCE
 
 log = logging.getLogger(__name__)
@@ -159,6 +160,15 @@ class EngineHandle:
         likeliest = (self.overdue_stage, *LIKELIEST)
         stages = sorted(self._begun, key=likeliest.index)
         return [self._begun[stage].spans for stage in stages]
+
+    def at_work(self, now: float) -> AtWork | None:
+        """What it has in its hands: the batch in the model, or else what is on its way there or back."""
+        if not self._begun:
+            return None
+        stage = min(self._begun, key=LIKELIEST.index)
+        work = self._begun[stage]
+        rows = sum(span.stop - span.start for span in work.spans)
+        return AtWork(stage, rows, jobs=len(claims_of(work.spans)), for_s=round(now - work.since, 3))
 
     def kill_overdue(self, now: float) -> None:
         """End it if it has been at one thing for too long."""

@@ -79,8 +79,9 @@ class EngineRoom:
 
     def serving(self) -> tuple[Serving, ...]:
         """What the worker serves, and how each model version is."""
+        now = time.monotonic()
         return tuple(
-            standing(key, self._engines.get(key), self._places, failure=self._failures.get(key))
+            standing(key, self._engines.get(key), self._places, failure=self._failures.get(key), now=now)
             for key in self._models
         )
 

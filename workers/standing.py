@@ -10,7 +10,7 @@ from shunter.workers.places import Places
 
 
 def standing(
-    key: ModelKey, engine: EngineHandle | None, places: Places, *, failure: str | None = None
+    key: ModelKey, engine: EngineHandle | None, places: Places, *, now: float, failure: str | None = None
 ) -> Serving:
     """What the worker says of one of its model versions; `failure` is why it could not be loaded."""
     error = places.refusal(key) or failure
@@ -20,6 +20,7 @@ def standing(
         error=error,
         loads=places.loads(key),
         memory_bytes=places.measured(key),
+        at_work=None if engine is None else engine.at_work(now),
     )
 
 

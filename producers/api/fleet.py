@@ -119,6 +119,8 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "memory_bytes": worker.memory_bytes,
         "memory_budget_bytes": worker.memory_budget_bytes,
         "state": worker.state,
+        "software": worker.software,
+        "clock_ahead_s": worker.clock_ahead_s,
         "live": worker.live,
         "silent_s": worker.silent_s,
         "started_at": worker.started_at.isoformat(),

@@ -15,7 +15,13 @@ from shunter.producers.api.body import parse_body, read_body
 from shunter.producers.api.context import Context, WithContext
 from shunter.producers.documents import job_document, results_document
 from shunter.producers.handles import view_item
-from shunter.producers.schemas import JobDocument, JobRequest, JobsDocument, ResultsDocument
+from shunter.producers.schemas import (
+    JobDocument,
+    JobRequest,
+    JobsDocument,
+    ResultsDocument,
+    TimelineDocument,
+)
 from shunter.producers.status import JobStatus
 from shunter.producers.submission import MAX_KEY_CHARS, MAX_VERSION, Options
 from shunter.storage.errors import InvalidInput, ItemNotCancellable, NotRedrivable
@@ -125,6 +131,19 @@ async def results(context: WithContext, id: Id, wait: Wait = 0) -> Response:
     """The results document; a null output is a failure only if `errors` names its index."""
     await _ended(context, id, wait)
     return await run_in_threadpool(_results, context, id)
+
+
+@router.get(
+    "/{id}/timeline",
+    summary="What happened to a job, and when",
+    response_model=TimelineDocument,
+    responses=problems(404, 422, 503),
+)
+def timeline(context: WithContext, id: Id) -> Response:
+    """Submitted, published again, claimed by whom, failed runs, settled; an item tells of its job."""
+    job_id, _ = parse_item_id(id)
+    events = context.backend.timeline(job_id)
+    return answer({"id": str(job_id), "events": [event.document() for event in events]})
 
 
 @router.post(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from shunter.commands.output import as_json_option, print_json
+from shunter.commands.output import as_json_option, print_json, print_table
 from shunter.storage.errors import InvalidInput, NotFinished
 
 if TYPE_CHECKING:
     from shunter.producers.client import PriorityName
     from shunter.producers.handles import Item, Job
     from shunter.producers.status import JobStatus
+    from shunter.producers.timeline import Event
 
 EXIT_ROWS_FAILED = 1
 
@@ -75,17 +76,27 @@ def submit(
 
 @click.command()
 @click.argument("id")
+@click.option("--timeline", is_flag=True, help="Show what happened to it, and when.")
 @as_json_option
-def status(id: str, *, as_json: bool) -> None:
+def status(id: str, *, timeline: bool, as_json: bool) -> None:
     """Show where the job or item ID stands.
 
     \b
-    shunter status 0197a3c2-6d1e-7c4f-9b1a-5a0f6de2c1aa
+    shunter status 0197a3c2-6d1e-7c4f-9b1a-5a0f6de2c1aa --timeline
     """
     from shunter.producers.client import Client
 
     with Client() as client:
-        _print_status(client.job(id).status(), as_json=as_json)
+        handle = client.job(id)
+        status = handle.status()
+        if not timeline:
+            _print_status(status, as_json=as_json)
+        elif as_json:
+            print_json([event.document() for event in handle.timeline()])
+        else:
+            _print_status(status, as_json=False)
+            click.echo()
+            _print_timeline(handle.timeline())
 
 
 @click.command()
@@ -180,6 +191,19 @@ def _print_status(status: JobStatus, *, as_json: bool) -> None:
     for name, value in facts.items():
         if value is not None:
             click.echo(f"{name:<9} {value}")
+
+
+def _print_timeline(events: Sequence[Event]) -> None:
+    from shunter.commands.quarantine import printable
+
+    first = events[0].at
+    print_table(
+        ["AT", "AFTER", "WHAT", "DETAIL"],
+        [
+            (event.at, f"{(event.at - first).total_seconds():.3f} s", event.what, printable(event.detail))
+            for event in events
+        ],
+    )
 
 
 def _print_results(handle: Job | Item, *, as_json: bool) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Document = Mapping[str, Any]
 
+ABOUT = ("WORKER", "POOL", "STATE", "BEAT", "DEVICE", "MEMORY", "SERVES")
+
 
 @click.command()
 @as_json_option
@@ -33,7 +35,7 @@ def workers(*, as_json: bool) -> None:
         print_json(present)
         return
     print_table(
-        ["WORKER", "POOL", "STATE", "DEVICE", "MEMORY", "SERVES", "BATCHES", "ROWS", "ROWS/BATCH"],
+        [*ABOUT, "NOW", "BATCHES", "ROWS", "ROWS/BATCH"],
         [worker_row(worker) for worker in present],
     )
 
@@ -69,8 +71,8 @@ def list_models(*, as_json: bool) -> None:
 
 def worker_document(worker: Worker) -> Document:
     """A worker as the API tells of it."""
-    about = ("name", "host", "pid", "pool", "device", "memory_bytes", "memory_budget_bytes")
-    facts = (*about, "state", "live", "silent_s", "started_at", "stats")
+    about = ("name", "host", "pid", "pool", "device", "memory_bytes", "memory_budget_bytes", "software")
+    facts = (*about, "clock_ahead_s", "state", "live", "silent_s", "started_at", "stats")
     return {
         "id": worker.incarnation,
         **{fact: getattr(worker, fact) for fact in facts},
@@ -85,13 +87,21 @@ def worker_row(worker: Document) -> tuple[object, ...]:
     state = worker["state"] if worker["live"] else f"silent for {worker['silent_s']:.0f} s"
     serves = ", ".join(_serving(serving) for serving in worker["serves"])
     mean = f"{rows / batches:.1f}" if batches else None
-    device, memory = worker["device"], _memory(worker)
-    return (worker["name"], worker["pool"], state, device, memory, serves, batches, rows, mean)
+    beat = f"{worker['silent_s']:.1f} s ago"
+    about = (worker["name"], worker["pool"], state, beat, worker["device"], _memory(worker))
+    return (*about, serves, _at_work(worker), batches, rows, mean)
 
 
 def _serving(serving: Document) -> str:
     loads = f" ({serving['loads']} loads)" if serving["loads"] > 1 else ""
     return f"{serving['model']}:{serving['version']} {serving['state']}{loads}"
+
+
+def _at_work(worker: Document) -> str | None:
+    """The batches that are in its engines' hands."""
+    works = [(s, s["at_work"]) for s in worker["serves"] if s.get("at_work")]
+    told = (f"{s['model']}: {w['stage']}, {w['rows']} rows for {w['for_s']:.1f} s" for s, w in works)
+    return ", ".join(told) or None
 
 
 def _memory(worker: Document) -> str | None:

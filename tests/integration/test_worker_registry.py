@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -9,7 +10,8 @@ import psycopg2
 import pytest
 
 from shunter.storage.database import Database
-from shunter.storage.worker_registry import FORGET_AFTER_S, LEASE_S, Serving, WorkerRegistry
+from shunter.storage.software import VERSION
+from shunter.storage.worker_registry import FORGET_AFTER_S, LEASE_S, AtWork, Serving, WorkerRegistry
 from tests.stored_jobs import age_workers, new_worker
 
 
@@ -73,6 +75,24 @@ def test_an_error_with_a_nul_does_not_stop_the_beat(registry: WorkerRegistry) ->
     assert registry.beat(worker.incarnation, state="ready", serves=serves, stats={})
     (present,) = registry.present()
     assert present.serves[0].error == "bad \\x00 byte, ?"
+
+
+def test_a_worker_tells_what_it_is_at(registry: WorkerRegistry) -> None:
+    registry.register(worker := new_worker())
+    serves = (Serving("digits", 1, "ready", at_work=AtWork("forward", rows=32, jobs=4, for_s=0.5)),)
+    registry.beat(worker.incarnation, state="ready", serves=serves, stats={})
+    assert registry.present()[0].serves == serves
+
+
+def test_a_worker_tells_its_software_and_how_far_its_clock_is_off(database: Database) -> None:
+    registry = WorkerRegistry(database, clock=lambda: time.time() + 3600)
+    registry.register(worker := new_worker())
+    (present,) = registry.present()
+    assert (present.software, present.clock_ahead_s) == (VERSION, None)
+    registry.beat(worker.incarnation, state="ready", serves=[], stats={})
+    ahead_s = registry.present()[0].clock_ahead_s
+    assert ahead_s is not None
+    assert 3000 < ahead_s < 4200
 
 
 def test_a_worker_that_nobody_knows_does_not_beat(registry: WorkerRegistry) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from shunter.commands.listings import Document, worker_document, worker_row
 from shunter.commands.output import print_json, print_table
-from shunter.storage.worker_registry import Serving, Worker
+from shunter.storage.worker_registry import AtWork, Serving, Worker
 
 
 def worker(*, silent_s: float = 0.5, **stats: object) -> Document:
@@ -22,7 +22,10 @@ def worker(*, silent_s: float = 0.5, **stats: object) -> Document:
         state="ready",
         started_at=datetime.now(UTC),
         silent_s=silent_s,
-        serves=(Serving("digits", 2, "ready", loads=3), Serving("words", 1, loads=1)),
+        serves=(
+            Serving("digits", 2, "ready", loads=3, at_work=AtWork("forward", rows=32, jobs=4, for_s=1.25)),
+            Serving("words", 1, loads=1),
+        ),
         stats=stats,
         pool="text",
         memory_bytes=3 * 2**29,
@@ -34,7 +37,8 @@ def worker(*, silent_s: float = 0.5, **stats: object) -> Document:
 def test_the_batches_of_all_its_models_are_summed() -> None:
     row = worker_row(worker(a={"batches": 3, "rows": 300}, b={"batches": 1, "rows": 2}))
     serves = "digits:2 ready (3 loads), words:1 idle"
-    assert row == ("gpu0@host", "text", "ready", "cpu", "1.5 GiB of 4 GiB", serves, 4, 302, "75.5")
+    about = ("gpu0@host", "text", "ready", "0.5 s ago", "cpu", "1.5 GiB of 4 GiB", serves)
+    assert row == (*about, "digits: forward, 32 rows for 1.2 s", 4, 302, "75.5")
 
 
 def test_a_worker_without_batches_has_no_mean() -> None:
