@@ -15,11 +15,11 @@ from shunter.producers.handles import Item, Job, open_handle
 from shunter.producers.mapping import DEFAULT_WINDOW, MappedRows, OnRowFailure
 from shunter.producers.rows import each_row
 from shunter.producers.scoring.handle import Scoring
-from shunter.producers.scoring.request import ScoringRequest
 from shunter.producers.submission import Options
 from shunter.storage import failpoints
 from shunter.storage.errors import InvalidInput, NotRedrivable, SettingsError, WaitTimeout
 from shunter.storage.ids import parse_item_id
+from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.settings import Settings, redact
 
 Handle = TypeVar("Handle", Job, Item, Job | Item)

@@ -52,6 +52,8 @@ POINTS: Mapping[str, type[Unavailable]] = {
     **JOURNEY,
     "engine.stored": ObjectStoreUnavailable,  # in the engine: the output is stored, the hub does not know
     "plan.committed": QueueUnavailable,  # a scoring's chunks are stored, not pushed
+    "schedule.decided": DatabaseUnavailable,  # windows are stored, their scorings are not
+    "schedule.begun": DatabaseUnavailable,  # a scoring is stored with its window, the hub does not know
     "dataset.published": DatabaseUnavailable,  # to be seen, and not yet said to be
     "retention.locked": DatabaseUnavailable,  # nobody else can read jobs, the week is still there
     "sweep.found": DatabaseUnavailable,  # unnamed objects are known, and still there

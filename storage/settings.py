@@ -11,10 +11,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shunter.storage import failpoints
+from shunter.storage import clock, failpoints
 from shunter.storage.errors import SettingsError
 
 PREFIX = "SHUNTER_"
+TEST_VARIABLES = (failpoints.VARIABLE, failpoints.CONSENT, clock.VARIABLE)
 
 DATABASE_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg2")
 REDIS_SCHEMES = ("redis", "rediss", "sentinel", "redis+socket")
@@ -68,7 +69,7 @@ class Settings:
         failpoints.asked_for(variables)
         known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
         for name in variables:
-            if name.startswith(PREFIX) and name not in {*known, failpoints.VARIABLE, failpoints.CONSENT}:
+            if name.startswith(PREFIX) and name not in known and name not in TEST_VARIABLES:
                 _warn_unknown(name, known)
         return cls(**{field: variables[name] for name, field in known.items() if variables.get(name)})
 

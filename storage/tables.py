@@ -189,6 +189,8 @@ scorings = Table(
     Column("error", JSONB),
     Column("created_at", _TIME, nullable=False, server_default=func.now()),
     Column("finished_at", _TIME),
+    Column("schedule_name", Text),
+    Column("window_start", _TIME),
     PrimaryKeyConstraint("id", name="scorings_pkey"),
     Index("scorings_identity", "tenant", "identity", unique=True, postgresql_where=text("NOT superseded")),
     Index("scorings_output", "output", unique=True, postgresql_where=text("state = 'running'")),
@@ -209,4 +211,48 @@ scoring_chunks = Table(
     Column("error", JSONB),
     PrimaryKeyConstraint("scoring", "number", name="scoring_chunks_pkey"),
     Index("scoring_chunks_open", "scoring", postgresql_where=text("state IS NULL")),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("tenant", Text, nullable=False, server_default="default"),
+    Column("name", Text, nullable=False),
+    Column("definition", JSONB, nullable=False),
+    Column("decided_until", _TIME, nullable=False),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("backfill_paused", Boolean, nullable=False, server_default=text("false")),
+    Column("backfill_at_once", Integer, nullable=False, server_default="1"),
+    Column("created_at", _TIME, nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("id", name="schedules_pkey"),
+    Index("schedules_name", "tenant", "name", unique=True),
+)
+
+schedule_windows = Table(
+    "schedule_windows",
+    metadata,
+    Column("schedule", Uuid, nullable=False),
+    Column("start", _TIME, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("scoring", Uuid),
+    Column("tried_at", _TIME),
+    Column("not_before", _TIME),
+    Column("error", JSONB),
+    Column("warning", Text),
+    PrimaryKeyConstraint("schedule", "start", name="schedule_windows_pkey"),
+    Index("schedule_windows_pending", "schedule", "start", postgresql_where=text("state = 'pending'")),
+    Index("schedule_windows_scoring", "scoring", unique=True),
+)
+
+schedule_files = Table(
+    "schedule_files",
+    metadata,
+    Column("schedule", Uuid, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("scoring", Uuid, nullable=False),
+    PrimaryKeyConstraint("schedule", "url", name="schedule_files_pkey"),
 )

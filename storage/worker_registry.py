@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg2.extras import Json
 
-from shunter.storage.batch_report import split_key, sum_up
+from shunter.storage.batch_report import join_key, split_key, sum_up
 from shunter.storage.database import Database, fetch_all
 from shunter.storage.errors import shorten
 from shunter.storage.serving import ServingState
@@ -126,6 +126,13 @@ def batches_by_version(
         for key, document in worker.stats.items() if worker.live else ():
             told.setdefault(split_key(key), []).append(document)
     return {key: sum_up(told[key]) for key in sorted(told) if model in (None, key[0])}
+
+
+def rows_per_s(workers: Iterable[Worker], model: str, version: int) -> float:
+    """The median of what the workers have measured of one of them, in rows per second; 0 if none has."""
+    key = join_key(model, version)
+    measured = sorted(rate for worker in workers if (rate := worker.stats.get(key, {}).get("rows_per_s")))
+    return float(measured[len(measured) // 2]) if measured else 0.0
 
 
 REGISTER = """

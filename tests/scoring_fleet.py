@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import orjson
 import pyarrow.parquet as pq
 
-from shunter.producers.scoring.request import ScoringRequest, ScoringStatus
+from shunter.producers.scoring.request import ScoringStatus
 from shunter.producers.scoring.scorer import Scorer
 from shunter.storage.database import Database
 from shunter.storage.errors import InvalidInput, NotFound, PayloadError
@@ -23,6 +23,7 @@ from shunter.storage.model_registry import ModelRegistry, ModelVersion
 from shunter.storage.object_store import open_object_store
 from shunter.storage.outcome import Outcome
 from shunter.storage.scoring.chunk import is_chunk
+from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.worker_registry import WorkerRegistry
 from shunter.workers.assembly import JobRun, refused
 from shunter.workers.chunks import Chunks

@@ -38,6 +38,7 @@ from shunter.workers.relay import Relay
 from shunter.workers.remote_control import Revoker
 from shunter.workers.rescuer import Rescuer
 from shunter.workers.retention import Retention, Sweep
+from shunter.workers.schedule_firing import ScheduleFiring
 from shunter.workers.scoring_finisher import ScoringFinisher
 from shunter.workers.scoring_planner import ScoringPlanner
 
@@ -109,6 +110,8 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         # Apart: rescues do not wait until everything old is removed, or for somebody's files.
         _forgetting(settings, database, repair),
         Housekeeper([ScoringPlanner(repair, lists), ScoringFinisher(repair)]),
+        # Apart: looking into a night's files may take longer than planning can wait.
+        Housekeeper([ScheduleFiring(repair, models_registry, registry)]),
     )
     try:
         worker = app.Worker(

@@ -20,7 +20,8 @@ from shunter.producers.schemas import (
     ScoringDocument,
     ScoringsDocument,
 )
-from shunter.producers.scoring.request import ScoringRequest, ScoringStatus, scoring_document
+from shunter.producers.scoring.request import ScoringStatus, scoring_document
+from shunter.storage.scoring.request import ScoringRequest
 
 router = APIRouter(prefix="/v1/scorings", tags=["scorings"])
 

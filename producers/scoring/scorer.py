@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from shunter.producers.scoring.estimate import Estimate
-from shunter.producers.scoring.inspection import choose_columns, inspect, text_rows
-from shunter.producers.scoring.request import ScoringRequest, ScoringStatus, scoring_status
+from shunter.producers.scoring.request import ScoringStatus, scoring_status
 from shunter.producers.scoring.staging import stage
 from shunter.producers.submission import check_model_name
 from shunter.storage.database import Database
 from shunter.storage.errors import Conflict, NotFinished
 from shunter.storage.ids import new_id
-from shunter.storage.model_registry import ModelRegistry, RegisteredModel
+from shunter.storage.model_registry import ModelRegistry
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.scoring.destination import ERRORS, absolute_output, open_destination
-from shunter.storage.scoring.formats import PARQUET, common_format
-from shunter.storage.scoring.planning import chunk_rows
+from shunter.storage.scoring.inspection import text_rows
 from shunter.storage.scoring.repository import ScoringRepository
-from shunter.storage.scoring.sources import Source, absolute, changes, find_sources, is_s3
+from shunter.storage.scoring.request import ScoringRequest
+from shunter.storage.scoring.resolving import resolve
+from shunter.storage.scoring.sources import Source, changes, find_sources, is_s3
 from shunter.storage.scoring.spec import Scoring, Spec, fingerprint
-from shunter.storage.worker_registry import WorkerRegistry
+from shunter.storage.worker_registry import WorkerRegistry, rows_per_s
 
 
 class InputDiffers(Conflict):
@@ -49,7 +49,8 @@ class Scorer:
         """Raises InvalidInput and its kin, NotFound, Conflict, or Unavailable."""
         model = self._registry.get(check_model_name(request.model), request.version)
         sources = find_sources(request.input)
-        spec, total_rows = self._resolve(request, model, sources)
+        workers = self._workers.present()
+        spec, total_rows = resolve(request, model, sources, workers)
         known = self._repository.current(spec.identity())
         if known is not None and not request.force:
             return scoring_status(self._same(known, spec, sources))
@@ -84,9 +85,10 @@ class Scorer:
         """What `create` would begin; stores nothing."""
         model = self._registry.get(check_model_name(request.model), request.version)
         sources = find_sources(request.input)
-        spec, total_rows = self._resolve(request, model, sources)
+        workers = self._workers.present()
+        spec, total_rows = resolve(request, model, sources, workers)
         rows = text_rows(sources, spec.input_format) if total_rows is None else total_rows
-        live = [worker for worker in self._workers.present() if worker.live]
+        live = [worker for worker in workers if worker.live]
         return Estimate(
             model=model.name,
             version=model.version,
@@ -95,7 +97,7 @@ class Scorer:
             exact=total_rows is not None,
             chunk_rows=spec.chunk_rows,
             workers=sum(worker.serving(model.name, model.version) is not None for worker in live),
-            rows_per_s=self._rate(model),
+            rows_per_s=rows_per_s(workers, model.name, model.version),
         )
 
     def get(self, id: UUID) -> ScoringStatus:
@@ -132,42 +134,3 @@ class Scorer:
             f"the scoring {known.id} of this input to this output read other files: {what}. "
             "Give another output, or --force to score anew"
         )
-
-    def _resolve(
-        self, request: ScoringRequest, model: RegisteredModel, sources: Sequence[Source]
-    ) -> tuple[Spec, int | None]:
-        format = request.input_format or common_format(sources)
-        facts = inspect(sources, format)
-        carried = [name for name in (request.key, *request.keep) if name is not None]
-        columns = choose_columns(request.columns, facts, model.config.signature, carried)
-        spec = Spec(
-            model=model.name,
-            version=model.version,
-            input=absolute(request.input),
-            output=absolute_output(request.output),
-            input_format=format,
-            output_format=request.format or PARQUET,
-            columns=columns,
-            key=request.key,
-            keep=tuple(request.keep),
-            keep_failed=request.keep_failed,
-            max_errors=request.max_errors,
-            priority=request.priority,
-            chunk_rows=request.chunk_rows or self._chunk_rows(model),
-            kinds=facts.kinds,
-            force=request.force,
-        )
-        return spec, facts.total_rows
-
-    def _chunk_rows(self, model: RegisteredModel) -> int:
-        """Decided once, so that the same chunks come of it whoever plans them, and after any kill."""
-        return chunk_rows(model.config.batching.max_rows, self._rate(model))
-
-    def _rate(self, model: RegisteredModel) -> float:
-        """The median of what the workers have measured, in rows per second; 0 if none has."""
-        name = f"{model.name}:{model.version}"
-        rates = [
-            worker.stats[name]["rows_per_s"] for worker in self._workers.present() if name in worker.stats
-        ]
-        measured = sorted(rate for rate in rates if rate)
-        return float(measured[len(measured) // 2]) if measured else 0.0

@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from shunter.producers.scoring.estimate import Estimate
-from shunter.producers.scoring.request import ScoringRequest, ScoringStatus, read_scoring_document
+from shunter.producers.scoring.request import ScoringStatus, read_scoring_document
 from shunter.storage.errors import InvalidInput
+from shunter.storage.scoring.request import ScoringRequest
 
 
 class HttpScorings:

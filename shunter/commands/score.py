@@ -79,7 +79,7 @@ def score(
     shunter score --retry-errors 0197a3c2-6d1e-7c4f-9b1a-5a0f6de2c1aa
     """
     from shunter.producers.client import Client
-    from shunter.producers.scoring.request import ScoringRequest
+    from shunter.storage.scoring.request import ScoringRequest
 
     with Client() as client:
         if retry_errors is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,12 +18,14 @@ from shunter.storage.scoring.sources import Source
 from shunter.storage.scoring.spec import Scoring, ScoringState, Spec, fingerprint
 
 COLUMNS = """id, tenant, state, spec, fingerprint, jsonb_array_length(sources) AS files, planned, chunks,
-    planned_rows, total_rows, rows_succeeded, rows_failed, error, created_at, finished_at"""
+    planned_rows, total_rows, rows_succeeded, rows_failed, error, created_at, finished_at, schedule_name,
+    window_start"""
 
 INSERT = """
-INSERT INTO scorings (id, tenant, identity, fingerprint, output, spec, sources, place, total_rows)
+INSERT INTO scorings (id, tenant, identity, fingerprint, output, spec, sources, place, total_rows,
+    schedule_name, window_start)
 VALUES (%(id)s, %(tenant)s, %(identity)s, %(fingerprint)s, %(output)s, %(spec)s, %(sources)s, %(place)s,
-    %(rows)s)
+    %(rows)s, %(schedule_name)s, %(window_start)s)
 """
 
 SUPERSEDE = """
@@ -82,27 +85,8 @@ class ScoringRepository:
 
         Raises Conflict when another process was faster, or another scoring writes to the same place.
         """
-        identity = spec.identity()
-        names = {
-            "id": id,
-            "tenant": tenant,
-            "identity": identity,
-            "fingerprint": fingerprint(identity, sources),
-            "output": spec.output,
-            "spec": Json(spec.document()),
-            "sources": Json([source.document() for source in sources]),
-            "place": Json(Place().document()),
-            "rows": total_rows,
-        }
-        try:
-            with self._database.transaction() as cursor:
-                if force:
-                    cursor.execute(SUPERSEDE, names)
-                    for (earlier,) in cursor.fetchall():
-                        end(cursor, earlier, ScoringState.CANCELLED, None)
-                cursor.execute(INSERT, names)
-        except psycopg2.errors.UniqueViolation as error:
-            raise Conflict(f"another scoring writes to {spec.output}: wait for it, or cancel it") from error
+        with self._database.transaction() as cursor:
+            insert(cursor, id, spec, sources, total_rows=total_rows, force=force, tenant=tenant)
 
     def current(self, identity: bytes, *, tenant: str = DEFAULT_TENANT) -> Scoring | None:
         """The scoring that answers this question, if one does."""
@@ -151,6 +135,43 @@ class ScoringRepository:
         if not ended and found.state is not ScoringState.CANCELLED:
             raise AlreadyFinished(id, found.state)
         return found
+
+
+def insert(
+    cursor: Cursor,
+    id: UUID,
+    spec: Spec,
+    sources: Sequence[Source],
+    *,
+    total_rows: int | None,
+    force: bool = False,
+    tenant: str = DEFAULT_TENANT,
+    schedule_name: str | None = None,
+    window_start: datetime | None = None,
+) -> None:
+    """The same within a transaction, which is of no more use after a Conflict; perhaps for a schedule."""
+    identity = spec.identity()
+    names = {
+        "id": id,
+        "tenant": tenant,
+        "identity": identity,
+        "fingerprint": fingerprint(identity, sources),
+        "output": spec.output,
+        "spec": Json(spec.document()),
+        "sources": Json([source.document() for source in sources]),
+        "place": Json(Place().document()),
+        "rows": total_rows,
+        "schedule_name": schedule_name,
+        "window_start": window_start,
+    }
+    if force:
+        cursor.execute(SUPERSEDE, names)
+        for (earlier,) in cursor.fetchall():
+            end(cursor, earlier, ScoringState.CANCELLED, None)
+    try:
+        cursor.execute(INSERT, names)
+    except psycopg2.errors.UniqueViolation as error:
+        raise Conflict(f"another scoring writes to {spec.output}: wait for it, or cancel it") from error
 
 
 def end(cursor: Cursor, id: UUID, state: ScoringState, error: dict[str, Any] | None) -> bool:

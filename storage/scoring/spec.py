@@ -84,7 +84,10 @@ class Spec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """A stored scoring; `total_rows` is None until every file has been looked at."""
+    """A stored scoring; `total_rows` is None until every file has been looked at.
+
+    `schedule_name` and `window_start` say which window of which schedule it is of, if it is of one.
+    """
 
     id: UUID
     tenant: str
@@ -101,6 +104,8 @@ class Scoring:
     error: dict[str, Any] | None
     created_at: datetime
     finished_at: datetime | None
+    schedule_name: str | None = None
+    window_start: datetime | None = None
 
     @property
     def rows_done(self) -> int:

@@ -13,9 +13,9 @@ import pytest
 
 from shunter import Client
 from shunter.producers.api import create_app
-from shunter.producers.scoring.request import ScoringRequest
 from shunter.producers.scoring.staging import query_rows
 from shunter.storage.errors import Conflict, InvalidInput, NotFound, WaitTimeout
+from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.settings import Settings
 from tests.api_server import serving
 from tests.scoring_fleet import MODEL, ScoringFleet, scoring_fleet, write_lines

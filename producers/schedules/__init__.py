@@ -1,0 +1,1 @@
+"""Schedules: the asking side."""

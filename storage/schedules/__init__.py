@@ -1,0 +1,1 @@
+"""Schedules: which datasets are scored when, and what became of each window."""

@@ -1,0 +1,58 @@
+"""What became of a schedule's windows: one record each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shunter.storage.schedules.window import Cause, WindowState
+
+HISTORY_COLUMNS = """start, cause, coalesce(s.state, w.state) AS state, attempt, scoring,
+    coalesce(s.error, w.error) AS error, warning, coalesce(s.rows_succeeded, 0) AS rows_succeeded,
+    coalesce(s.rows_failed, 0) AS rows_failed, s.total_rows, s.spec ->> 'output' AS output,
+    extract(epoch FROM coalesce(s.finished_at, now()) - s.created_at)::float8 AS seconds"""
+
+NO_DRIFT = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowRecord:
+    """A window as people see it: `state` is pending, skipped, failed, or that of its scoring.
+
+    `seconds` is how long its scoring took, or has taken so far.
+    """
+
+    start: datetime
+    cause: Cause
+    state: str
+    attempt: int
+    scoring: UUID | None
+    error: dict[str, Any] | None
+    warning: str | None
+    rows_succeeded: int
+    rows_failed: int
+    total_rows: int | None
+    output: str | None
+    seconds: float | None
+
+    @property
+    def drift(self) -> str:
+        """Whether its data drifted, in a word."""
+        return drift_of(self.scoring)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it by itself."""
+        return self.state not in (WindowState.PENDING, "running")
+
+
+def window_record(row: dict[str, Any]) -> WindowRecord:
+    """A row of HISTORY_COLUMNS."""
+    return WindowRecord(**{**row, "cause": Cause(row["cause"])})
+
+
+def drift_of(scoring: UUID | None) -> str:
+    """What the report of a scoring says of drift; `-` where none says anything."""
+    return NO_DRIFT

@@ -1,0 +1,164 @@
+"""The duty of firing: decides which windows have begun, and begins the scoring of those whose turn it is.
+
+First the windows are committed, one row each, then each scoring with its window's move to `started`. A kill
+in between leaves a pending window, which the next round of any hub begins; a kill after it leaves nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from shunter.storage import clock, failpoints
+from shunter.storage.database import Cursor
+from shunter.storage.errors import Conflict, InvalidInput, NotFound, SettingsError, ShunterError
+from shunter.storage.job_repair import JobRepair
+from shunter.storage.model_registry import ModelRegistry
+from shunter.storage.schedules import rounds
+from shunter.storage.schedules.definition import Schedule
+from shunter.storage.schedules.firing import Standing, decide, turns
+from shunter.storage.schedules.input import InputMissing, NothingNew, look
+from shunter.storage.schedules.lateness import Pace, warning
+from shunter.storage.schedules.window import Window, WindowState, scoring_id
+from shunter.storage.scoring.destination import open_destination
+from shunter.storage.worker_registry import WorkerRegistry, rows_per_s
+from shunter.workers.scoring_round import each_scoring
+
+log = logging.getLogger(__name__)
+
+LOCK = 0x53480012
+
+LOOK_AGAIN = timedelta(seconds=30)
+"""After that a window's missing input is looked for again."""
+
+Turn = tuple[Schedule, Window]
+
+
+class ScheduleFiring:
+    """Fires every schedule's windows, each once, whoever runs this and whoever dies."""
+
+    interval_s = 1.0
+
+    def __init__(self, repair: JobRepair, registry: ModelRegistry, workers: WorkerRegistry) -> None:
+        self._repair = repair
+        self._registry = registry
+        self._workers = workers
+        self._waits: dict[UUID, str] = {}
+
+    def run_once(self) -> int:
+        """One round; returns how many scorings were begun. Raises Unavailable."""
+        with self._repair.duty(LOCK) as cursor:
+            if cursor is None:
+                return 0
+            now = clock.fleet_time(cursor)
+            standings = rounds.standings(cursor)
+            decided = [self._decide(cursor, standing, now) for standing in standings]
+            if any(decided):
+                standings = rounds.standings(cursor)
+            self._watch(cursor, standings, now)
+        if any(decided):
+            failpoints.hit("schedule.decided")
+        due = {
+            scoring_id(standing.schedule.id, window.start, window.attempt): (standing.schedule, window)
+            for standing in standings
+            for window in turns(standing, now)
+        }
+        return each_scoring(due, lambda id: self._begin(*due[id]))
+
+    def _decide(self, cursor: Cursor, standing: Standing, now: datetime) -> bool:
+        try:
+            decision = decide(standing, now)
+        except InvalidInput as error:
+            # Its time zone, say, is not known on this host.
+            self._wait(standing.schedule, error)
+            return False
+        return decision is not None and rounds.keep(cursor, standing, decision)
+
+    def _begin(self, known: Schedule, due: Window) -> bool:
+        """Begin a window's scoring, if it is still to be begun; whether it was."""
+        try:
+            with self._repair.duty(LOCK) as cursor:
+                window = None if cursor is None else rounds.lock(cursor, known.id, due.start)
+                begun = cursor is not None and window is not None and self._score(cursor, known, window)
+        except SettingsError as error:
+            self._wait(known, error)
+            return False
+        except (InvalidInput, NotFound, Conflict) as error:
+            self._fail(known, due, error)
+            return False
+        if begun:
+            failpoints.hit("schedule.begun")
+        return begun
+
+    def _score(self, cursor: Cursor, known: Schedule, window: Window) -> bool:
+        request = known.definition.request_at(window.start)
+        model = self._registry.get(request.model, request.version)
+        try:
+            found = look(cursor, known, request=request, model=model, workers=self._workers.present())
+        except InputMissing as error:
+            _wait_for_input(cursor, known, window, error)
+            return False
+        id = rounds.begin(cursor, known, window, spec=found.spec, sources=found.sources, rows=found.rows)
+        if not found.spec.force:
+            open_destination(found.spec.output, id).check_free()
+        log.info("the window %s of %s has begun: scoring %s", window.start, known.name, id)
+        return True
+
+    def _fail(self, known: Schedule, window: Window, error: ShunterError) -> None:
+        with self._repair.duty(LOCK) as cursor:
+            document = {"code": error.code, "message": error.message}
+            if cursor is not None and rounds.end(cursor, window, WindowState.FAILED, document):
+                log.warning("the window %s of %s has failed: %s", window.start, known.name, error)
+
+    def _wait(self, known: Schedule, error: InvalidInput) -> None:
+        """Somebody must act, or another hub can go on: said once, not at every round."""
+        if self._waits.get(known.id) != error.message:
+            self._waits[known.id] = error.message
+            log.warning("this hub cannot fire the schedule %s: %s", known.name, error)
+
+    def _watch(self, cursor: Cursor, standings: Sequence[Standing], now: datetime) -> None:
+        """Warn, once each, of windows that will not have ended by the time that their schedule names."""
+        for standing in standings:
+            for window in standing.open:
+                finish_at = standing.schedule.definition.finish_at(window.start)
+                if finish_at is None or window.scoring is None or window.warning is not None:
+                    continue
+                said = warning(self._pace(cursor, window.scoring), now=now, finish_at=finish_at)
+                if said is not None and rounds.warn(cursor, window, said):
+                    raised = standing.schedule.definition.may_raise_priority and rounds.raise_priority(
+                        cursor, window.scoring
+                    )
+                    how = "; its next chunks go as standard" if raised else ""
+                    log.warning("%s of %s is late: %s%s", window.start, standing.schedule.name, said, how)
+
+    def _pace(self, cursor: Cursor, scoring: UUID) -> Pace:
+        progress = rounds.progress_of(cursor, scoring)
+        serving = [
+            worker
+            for worker in self._workers.present()
+            if worker.live and worker.serving(progress.model, progress.version) is not None
+        ]
+        return Pace(
+            rows_done=progress.rows_done,
+            rows_known=progress.rows_known,
+            elapsed_s=progress.elapsed_s,
+            fleet_rate=len(serving) * rows_per_s(serving, progress.model, progress.version),
+        )
+
+
+def _wait_for_input(cursor: Cursor, known: Schedule, window: Window, error: InputMissing) -> None:
+    """Look again later, or end the window when its time for that is over."""
+    now = clock.fleet_time(cursor)
+    first = window.tried_at or now
+    until = first + timedelta(seconds=known.definition.wait_for_input_s)
+    document = {"code": error.code, "message": error.message}
+    if now < until:
+        rounds.wait(cursor, window, tried_at=first, not_before=min(now + LOOK_AGAIN, until), error=document)
+        return
+    if first < until:
+        document["message"] += f" (looked for from {first:%Y-%m-%d %H:%M:%S} to {now:%Y-%m-%d %H:%M:%S} UTC)"
+    state = WindowState.SKIPPED if isinstance(error, NothingNew) else WindowState.FAILED
+    if rounds.end(cursor, window, state, document):
+        log.warning("the window %s of %s is %s: %s", window.start, known.name, state, document["message"])
