@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import queue
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ class Stages:
         self._change = preprocess or runner.preprocess
         self._finite = finite
         self._clock = clock
+        self._rest: deque[Decoded] = deque()
         self._gathered: queue.SimpleQueue[_Gathered | None] = queue.SimpleQueue()
         self._tell_costs_at = 0.0
         self._batches = 0
@@ -117,14 +119,16 @@ class Stages:
     def preprocess_jobs(self) -> None:
         """Decode and preprocess jobs as they arrive, and take probes through the model, for ever."""
         while True:
-            work = self._line.next_work()
+            work = self._line.next_work(rest=bool(self._rest))
             if isinstance(work, Probe):
                 with self._hold(PROBE, work.spans):
                     self._preprocess(self._line.suspects(work))
                     self._line.end_probe()
                 self._send(Probed())
-            else:
-                self._preprocess([row for run in work for row in self._free_rows(run)])
+            elif work is not None:
+                self._begin([row for run in work for row in self._free_rows(run)])
+            if self._rest and self._line.has_room():
+                self._preprocess(self._more())
 
     def gather_batches(self) -> None:
         """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
@@ -198,6 +202,19 @@ class Stages:
         run.withheld = {index: values[index] for index in run.withheld if index not in ended}
         held_up = ended.keys() | run.withheld.keys()
         return [(run, index, value) for index, value in enumerate(values) if index not in held_up]
+
+    def _begin(self, decoded: list[Decoded]) -> None:
+        """Preprocess these rows, or of many only as fast as the model takes them."""
+        if self._line.is_large(len(decoded)) and self._runner.preprocesses:
+            self._rest.extend(decoded)
+        else:
+            self._preprocess(decoded)
+
+    def _more(self) -> list[Decoded]:
+        """The next bunch of a large job, without what has ended meanwhile."""
+        count = min(self._bunch_rows, len(self._rest))
+        bunch = [self._rest.popleft() for _ in range(count)]
+        return [row for row in bunch if not row[0].ended]
 
     def _preprocess(self, decoded: list[Decoded]) -> None:
         for start in range(0, len(decoded), self._bunch_rows):
