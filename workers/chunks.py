@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from shunter.storage import failpoints
 from shunter.storage.errors import (
     InvalidInput,
     NotFound,
@@ -105,6 +106,7 @@ def _store(run: JobRun, chunk: Chunk, encoded: Any) -> Part:
         store.put(rows_key, encoded.data)
     if errors_key is not None:
         store.put(errors_key, encoded.errors)
+    failpoints.hit("engine.stored")
     return Part(
         rows_key=rows_key,
         errors_key=errors_key,

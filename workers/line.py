@@ -22,6 +22,9 @@ from shunter.workers.spans import rows_of
 OVERLAP = 2
 """One batch in the model, and exactly one prefetched."""
 
+AHEAD_BUNCHES, LEAST_AHEAD_ROWS = 2, 512
+"""So much of a large job may be preprocessed and wait: what batches are chosen from, and no more memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Late:
@@ -43,6 +46,7 @@ class Line:
     ) -> None:
         self._batcher = batcher
         self._bunch_rows = bunch_rows
+        self._ahead_rows = max(AHEAD_BUNCHES * bunch_rows, LEAST_AHEAD_ROWS)
         self._clock = clock
         # One lock, but a bell for each thread: being woken for nothing costs more than the work itself.
         self._lock = threading.Lock()
@@ -54,6 +58,7 @@ class Line:
         self._probing = False
         self._probe_batches: deque[Batch[JobRun]] = deque()
         self._preprocessing = False
+        self._awaiting_room = False
         self._forwarding = 0
         self._unfinished = 0
         self._stopping = False
@@ -96,24 +101,43 @@ class Line:
             self._batcher.drain()
             self._for_batches.notify()
 
-    def next_work(self) -> list[JobRun] | Probe:
+    def next_work(self, *, rest: bool = False) -> list[JobRun] | Probe | None:
         """Wait for what to preprocess next: a bunch of small jobs, a large one, or a probe.
 
-        A probe is given out once nothing else is in the model's hands, and nothing comes into them
-        until `end_probe`.
+        With a `rest` of a large job still to be preprocessed, other large jobs wait, and None is the answer
+        once there is room for more of it. A probe is given out once nothing else is in the model's hands, and
+        nothing comes into them until `end_probe`.
         """
         with self._lock:
             if not self._arrived:
                 self._for_batches.notify()
             self._preprocessing = False
-            self._for_intake.wait_for(lambda: self._arrived)
-            first = self._arrived.popleft()
+            self._awaiting_room = rest
+            self._for_intake.wait_for(
+                lambda: self._arrival(beside_rest=rest) is not None or (rest and self._has_room())
+            )
+            self._awaiting_room = False
+            place = self._arrival(beside_rest=rest)
+            if place is None:
+                self._preprocessing = True
+                return None
+            first = self._arrived[place]
+            del self._arrived[place]
             if isinstance(first, Probe):
                 self._probing = True
                 self._for_intake.wait_for(lambda: not self._unfinished)
                 return first
             self._preprocessing = True
-            return [first, *self._beside(first)]
+            return [first, *self._beside(first, place)]
+
+    def is_large(self, rows: int) -> bool:
+        """Whether a job is preprocessed no faster than the model takes it."""
+        return rows > self._ahead_rows
+
+    def has_room(self) -> bool:
+        """Whether more of a large job may be preprocessed now."""
+        with self._lock:
+            return self._has_room()
 
     def suspects(self, probe: Probe) -> list[tuple[JobRun, int, Any]]:
         """The rows of a probe that are still wanted, with their values."""
@@ -221,17 +245,39 @@ class Line:
             self._batcher.remove(run.claim)
             with suppress(ValueError):
                 self._arrived.remove(run)
+            self._tell_of_room()
         if self._stopping:
             self._for_batches.notify()
 
-    def _beside(self, first: JobRun) -> Iterator[JobRun]:
-        """Small jobs that are preprocessed together with `first`."""
+    def _arrival(self, *, beside_rest: bool) -> int | None:
+        """Where the next arrival stands that may be preprocessed; beside a rest, no other large job may.
+
+        A probe overtakes nobody: its rows are those of jobs that came before it.
+        """
+        for place, work in enumerate(self._arrived):
+            if not beside_rest or (place == 0 and isinstance(work, Probe)):
+                return place
+            if isinstance(work, Probe):
+                return None
+            if not self.is_large(work.job.rows):
+                return place
+        return None
+
+    def _has_room(self) -> bool:
+        return len(self._batcher) < self._ahead_rows
+
+    def _tell_of_room(self) -> None:
+        if self._awaiting_room and self._has_room():
+            self._for_intake.notify()
+
+    def _beside(self, first: JobRun, place: int) -> Iterator[JobRun]:
+        """Small jobs that are preprocessed together with `first`, which stood at this place."""
         rows = first.job.rows
-        while self._arrived and isinstance(following := self._arrived[0], JobRun):
+        while len(self._arrived) > place and isinstance(following := self._arrived[place], JobRun):
             rows += following.job.rows
             if rows > self._bunch_rows:
                 return
-            self._arrived.popleft()
+            del self._arrived[place]
             yield following
 
     def _late(self, now: float) -> list[JobRun]:
@@ -268,3 +314,4 @@ class Line:
         self._unfinished += 1
         for row in batch.rows:
             row.ticket.taken = True
+        self._tell_of_room()

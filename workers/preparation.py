@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -60,18 +61,21 @@ class Preparation:
         self._measures_bytes = measures_bytes
         self._change = preprocess or runner.preprocess
         self._clock = clock
+        self._rest: deque[Decoded] = deque()
 
     def run(self) -> None:
         """Take jobs as they arrive, and take probes through the model, for ever."""
         while True:
-            work = self._line.next_work()
+            work = self._line.next_work(rest=bool(self._rest))
             if isinstance(work, Probe):
                 with self._announcements.hold(PROBE, work.spans):
                     self._preprocess(self._line.suspects(work))
                     self._line.end_probe()
                 self._announcements.send(Probed())
-            else:
-                self._preprocess([row for run in work for row in self._free_rows(run)])
+            elif work is not None:
+                self._begin([row for run in work for row in self._free_rows(run)])
+            if self._rest and self._line.has_room():
+                self._preprocess(self._more())
 
     def _decode(self, run: JobRun) -> list[Any]:
         """A job's rows, none if it cannot be run; then its outcome has been reported."""
@@ -112,6 +116,19 @@ class Preparation:
         run.withheld = {index: values[index] for index in run.withheld if index not in ended}
         held_up = ended.keys() | run.withheld.keys()
         return [(run, index, value) for index, value in enumerate(values) if index not in held_up]
+
+    def _begin(self, decoded: list[Decoded]) -> None:
+        """Preprocess these rows, or of many only as fast as the model takes them."""
+        if self._line.is_large(len(decoded)) and self._runner.preprocesses:
+            self._rest.extend(decoded)
+        else:
+            self._preprocess(decoded)
+
+    def _more(self) -> list[Decoded]:
+        """The next bunch of a large job, without what has ended meanwhile."""
+        count = min(self._bunch_rows, len(self._rest))
+        bunch = [self._rest.popleft() for _ in range(count)]
+        return [row for row in bunch if not row[0].ended]
 
     def _preprocess(self, decoded: list[Decoded]) -> None:
         for start in range(0, len(decoded), self._bunch_rows):

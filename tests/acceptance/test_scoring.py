@@ -17,6 +17,7 @@ import pytest
 
 from shunter.local import LocalFleet
 from tests.acceptance.fleet import running_fleet
+from tests.datasets import dataset_content
 from tests.waiting import wait_until
 
 ROWS = 30_000
@@ -66,14 +67,6 @@ def start(fleet: LocalFleet, directory: Path, output: str) -> subprocess.Popen[s
     )
 
 
-def content(directory: Path, output: str) -> dict[str, bytes]:
-    """Every file of a dataset but its manifest, without the id of the scoring."""
-    place = directory / output
-    id = orjson.loads((place / "_shunter.json").read_bytes())["scoring"].encode()
-    files = [path for path in place.rglob("*") if path.is_file() and path.name != "_shunter.json"]
-    return {str(file.relative_to(place)): file.read_bytes().replace(id, b"") for file in files}
-
-
 def batches(directory: Path) -> list[int]:
     """The engine of each batch so far."""
     log = directory / "models" / "square" / "1" / "batches"
@@ -97,7 +90,6 @@ def test_kills_in_the_middle_change_nothing(fleet: LocalFleet, directory: Path) 
     status = orjson.loads(disturbed.communicate(timeout=90)[0])
     assert (disturbed.returncode, status["rows"]["failed"]) == (3, 1)
 
-    calm, stormy = content(directory, "calm"), content(directory, "stormy")
-    assert calm == stormy
+    assert dataset_content(directory / "calm") == dataset_content(directory / "stormy")
     rows = pq.read_table(sorted((directory / "stormy").glob("part-*.parquet"))).to_pylist()
     assert rows == [{"id": f"n{n}", "half": n / 2, "prediction": n * n + 1} for n in range(ROWS) if n != BAD]

@@ -271,3 +271,23 @@ def test_interactive_jobs_overtake_bulk_ones(tmp_path: Path) -> None:
         (tmp_path / "tiny" / "1" / "gate").touch()
         order = [outcome.id for outcome in engine.outcomes(3)]
         assert order.index(urgent.id) < order.index(bulk.id)
+
+
+def test_a_large_job_is_preprocessed_no_faster_than_the_model_takes_it(tmp_path: Path) -> None:
+    code = """
+    class Model:
+        begun = done = 0
+
+        def preprocess(self, row):
+            self.begun += 1
+            return row
+
+        def forward(self, rows):
+            ahead = self.begun - self.done
+            self.done += len(rows)
+            return [ahead] * len(rows)
+    """
+    with start_engine(tmp_path, code, "[batching]\nmax_rows = 64").loaded() as engine:
+        ahead = outputs_of(engine.run_rows(list(range(9000))))
+        # What waits in line, the bunch in hand, and a batch in the model and one prefetched.
+        assert max(ahead) <= 512 + 64 + 2 * 64

@@ -11,7 +11,7 @@ from shunter.workers.assembly import JobRun
 from shunter.workers.batch import Batch, Row
 from shunter.workers.batcher import Batcher
 from shunter.workers.line import Late, Line
-from shunter.workers.messages import Run
+from shunter.workers.messages import Probe, Run
 from tests.jobs import claimed_job
 
 
@@ -115,3 +115,34 @@ def test_jobs_that_ended_are_not_remembered_until_their_deadline() -> None:
     assert {row.ticket for row in hands.batch().rows} == {other}
     gc.collect()
     assert kept() is None
+
+
+def test_the_rest_of_a_large_job_waits_for_room_and_small_jobs_pass_it() -> None:
+    line = Line(Batcher(Batching(max_rows=256)), bunch_rows=256)
+    large, small, next_large = (JobRun.of(Run(claimed_job(rows=rows)), now=0.0) for rows in (9000, 1, 9000))
+    line.accept([Run(large.job)])
+    (begun,) = taken(line.next_work())
+    line.add([Row(begun, index, index, 0.0) for index in range(512)])
+    assert not line.has_room()
+    line.accept([Run(next_large.job), Run(small.job)])
+    assert [run.job for run in taken(line.next_work(rest=True))] == [small.job]
+    assert isinstance(line.next_batch(), Batch)
+    assert line.next_work(rest=True) is None
+    assert [run.job for run in taken(line.next_work())] == [next_large.job]
+
+
+def test_a_probe_never_overtakes_a_large_job_whose_rows_it_may_hold() -> None:
+    line = Line(Batcher(Batching(max_rows=256)), bunch_rows=256)
+    first, second = (claimed_job(rows=9000) for _ in range(2))
+    line.accept([Run(first)])
+    taken(line.next_work())
+    line.accept([Run(second)])
+    line.accept_probe(Probe(()))
+    assert line.next_work(rest=True) is None
+    taken(line.next_work())
+    assert line.next_work(rest=True) == Probe(())
+
+
+def taken(work: list[JobRun] | Probe | None) -> list[JobRun]:
+    assert isinstance(work, list)
+    return work

@@ -1,0 +1,15 @@
+"""A slice of the campaign against a scoring: every kind of process is killed once while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.faults.arena import chosen, size
+from tests.faults.scoring import campaign
+
+
+def test_kills_change_no_byte_of_a_dataset_and_cost_only_what_was_in_hand(tmp_path: Path) -> None:
+    found = campaign(tmp_path, chosen(), rows=size(40_000, 1_000_000))
+    print(f"measured: {found.redone} rows done again, {found.held} had been in killed hands")
+    assert found.different == []
+    assert found.redone <= found.held, found
