@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shunter.workers.hub import RECONCILE_INTERVAL_S
+from shunter.workers.reconciliation import RECONCILE_INTERVAL_S
 from tests.faults.arena import Arena, arena, size
 from tests.faults.commit_cutter import CommitCutter
 from tests.waiting import wait_until
