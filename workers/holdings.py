@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -127,20 +127,3 @@ class Holdings:
     def claims(self) -> set[Claim]:
         """Every hold."""
         return {held.claim for held in self._jobs.values()}
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Where a hub and Postgres disagree."""
-
-    unknown: frozenset[Claim]
-    """Postgres says ours, the hub does not know of it: it goes back to the queue."""
-    lost: frozenset[Claim]
-    """The hub holds it, Postgres says otherwise: it was cancelled, or belongs to another."""
-
-
-def compare(before: Iterable[Claim], stored: Iterable[Claim], after: Iterable[Claim]) -> Difference:
-    """Compare what Postgres said with what the hub held before it was asked and holds after."""
-    before, stored = frozenset(before), frozenset(stored)
-    # What was held before and is not any more was settled while the answer was on its way.
-    return Difference(unknown=stored - before - frozenset(after), lost=before - stored)

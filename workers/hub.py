@@ -18,34 +18,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
-from uuid import UUID, uuid4
 
 from shunter.storage.ceiling import Ceiling
-from shunter.storage.envelope import queue_name
-from shunter.storage.errors import DatabaseUnavailable
 from shunter.storage.job import Claim, JobState, Move
-from shunter.storage.job_repository import JobRepository
-from shunter.storage.memory_ceilings import MemoryCeilings
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome
-from shunter.storage.quarantine import Quarantine
-from shunter.storage.worker_registry import NewWorker, WorkerRegistry
 from shunter.workers import messages
-from shunter.workers.adopter import Adopter
 from shunter.workers.claimer import Answering, Claimed, Claimer, ClaimFailed, Reconciled
+from shunter.workers.draining import DRAIN_GRACE_S, Draining
 from shunter.workers.endings import returned
 from shunter.workers.engine_handle import EngineGone, FromEngine
 from shunter.workers.engine_room import EngineRoom
 from shunter.workers.envelope_log import EnvelopeLog, InHand
 from shunter.workers.fetcher import Fetcher
-from shunter.workers.heart import GivenUp, Heart, Pulse
-from shunter.workers.holdings import Held, Holdings, ModelKey, compare
+from shunter.workers.heart import GivenUp
+from shunter.workers.holdings import Held, Holdings, ModelKey
 from shunter.workers.intake import Intake, queues_of, read
-from shunter.workers.lists import Bunch, Lists
+from shunter.workers.lists import Bunch
+from shunter.workers.membership import Identity, Membership
 from shunter.workers.model_watch import ModelsChanged
 from shunter.workers.places import Places
+from shunter.workers.reconciliation import Reconciliation
+from shunter.workers.served_models import ServedModels
+from shunter.workers.services import Services
 from shunter.workers.settler import Settled, Settlement, Settler
-from shunter.workers.spans import claims_of
+from shunter.workers.teller import Teller
 from shunter.workers.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -54,42 +51,10 @@ TICK_S = 0.5
 MAILS_A_TICK = 100
 """What is due is looked at once for so many mails, if they have come together."""
 
-RECONCILE_INTERVAL_S = 5.0
-BEGIN_ANEW_PAUSE_S = 1.0
-DRAIN_GRACE_S = 25.0
-"""What has not finished so long after SIGTERM goes back to the queue."""
-
-LAST_GRACE_S = 3.0
-"""And so long is waited for Postgres to take that."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Who a worker is, to people."""
-
-    name: str
-    host: str
-    pid: int
-    device: str
-    pool: str
-
 
 @dataclass(frozen=True, slots=True)
 class Drain:
     """Finish or give back everything, then end."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """What a hub reads and writes."""
-
-    repository: JobRepository
-    registry: WorkerRegistry
-    quarantine: Quarantine
-    adopter: Adopter
-    ceilings: MemoryCeilings
-    lists: Lists
-    object_store: str
 
 
 class Hub:
@@ -104,11 +69,9 @@ class Hub:
         wire: Wire,
         places: Places,
     ) -> None:
-        self._identity = identity
         self._services = services
         self._wire = wire
-        self._places = places
-        self._models: dict[ModelKey, ModelVersion] = {(m.name, m.version): m for m in models}
+        self._models = ServedModels(models)
         self._mailbox: SimpleQueue[Any] = SimpleQueue()
         self._handlers: dict[type, Callable[[Any], None]] = {
             Bunch: self._on_bunch,
@@ -124,6 +87,7 @@ class Hub:
             Drain: self._on_drain,
         }
         self._log = EnvelopeLog(wire.listens)
+        self._teller = Teller(self._log, wire)
         self._unsettled: list[Settlement] = []
         self._holdings = Holdings()
         self._engines = EngineRoom(
@@ -133,24 +97,21 @@ class Hub:
             object_store=services.object_store,
             mailbox=self._mailbox.put,
             settle=self._settle,
-            accuse=lambda claims: self._claimer.count_deaths(claims, self._incarnation),
+            accuse=lambda claims: self._claimer.count_deaths(claims, self._membership.incarnation),
             remember=self._remember,
             places=places,
         )
         self._intake = Intake(self._models, self._engines.held)
-        self._incarnation = uuid4()
+        self._membership = Membership(identity, services.registry, engines=self._engines, places=places)
+        self._reconciliation = Reconciliation()
         self._postgres_answers = True
-        self._drain_deadline: float | None = None
-        self._reconcile_at = 0.0
-        self._pulse_at = 0.0
-        self._held_before: set[Claim] | None = None
-        self._begin_anew_at: float | None = None
+        self._draining = Draining()
         self.drained = threading.Event()
 
     @property
     def queues(self) -> list[str]:
         """The Celery queues of the models it serves."""
-        return sorted({queue_name(name) for name, _ in self._models})
+        return self._models.queues
 
     def in_hand(self) -> list[InHand]:
         """The envelopes in hand; from any thread."""
@@ -162,9 +123,9 @@ class Hub:
 
     def start(self) -> None:
         """Register the worker and begin; DatabaseUnavailable if Postgres does not answer."""
-        self._register()
         services, mailbox = self._services, self._mailbox.put
         self._engines.ceilings = services.ceilings.all()
+        self._membership.join(mailbox)
         self._claimer = Claimer(
             services.repository,
             services.quarantine,
@@ -172,7 +133,6 @@ class Hub:
             ceilings=services.ceilings,
             mailbox=mailbox,
         )
-        self._heart = Heart(services.registry, self._pulse(), mailbox)
         self._fetcher = Fetcher(services.lists, self._wire.queues, mailbox)
         self._settler = Settler(services.repository, services.lists, mailbox, announce=self._fetcher.announce)
         self._thread = threading.Thread(target=self._loop, name="hub", daemon=True)
@@ -194,11 +154,7 @@ class Hub:
         self._fetcher.stop()
         self._claimer.stop()
         self._settler.stop(DRAIN_GRACE_S)
-        self._heart.stop()
-        try:
-            self._services.registry.end([self._incarnation])
-        except DatabaseUnavailable as error:
-            log.warning("the fleet will notice by the silence that this worker ended: %s", error)
+        self._membership.leave()
 
     def _loop(self) -> None:
         while not self.drained.is_set():
@@ -222,24 +178,19 @@ class Hub:
         self._handlers[type(mail)](mail)
 
     def _tick(self, now: float) -> None:
-        if self._begin_anew_at is not None and now >= self._begin_anew_at:
-            self._begin_anew(now)
+        self._membership.tick(now, draining=self._draining.begun)
         self._fetcher.grant(self._intake.rooms() if self._takes else {})
         self._engines.kill_overdue(now)
         self._engines.arrange(now)
-        if now >= self._reconcile_at and self._postgres_answers and self._held_before is None:
-            self._reconcile_at = now + RECONCILE_INTERVAL_S
-            self._held_before = self._holdings.claims()
-            self._claimer.reconcile(self._incarnation)
-        if now >= self._pulse_at:
-            self._pulse_at = now + TICK_S
-            self._heart.pulse = self._pulse()
-        if self._drain_deadline is not None:
+        if self._postgres_answers and self._reconciliation.due(now):
+            self._reconciliation.asked(self._holdings.claims(), now)
+            self._claimer.reconcile(self._membership.incarnation)
+        if self._draining.begun:
             self._go_on_draining(now)
 
     @property
     def _takes(self) -> bool:
-        return self._postgres_answers and self._drain_deadline is None and self._begin_anew_at is None
+        return self._postgres_answers and not self._draining.begun and self._membership.stands
 
     def _on_bunch(self, bunch: Bunch) -> None:
         queues = queues_of(bunch)
@@ -251,44 +202,33 @@ class Hub:
         mail = read(bunch)
         self._fetcher.seen(queues)
         self._intake.claim(mail)
-        self._claimer.take(mail, worker=self._incarnation, served=list(self._models))
-        now = time.time()
-        self._wire.tell(self._log.received(mail, now))
+        self._claimer.take(mail, worker=self._membership.incarnation, served=list(self._models))
+        self._teller.received(mail)
 
     def _on_claimed(self, mail: Claimed) -> None:
         self._intake.claimed(mail.bunch)
-        self._log.arrived(mail.bunch.key)
         self._fetcher.ack(mail.bunch)
-        ours = {job.id for job in mail.jobs}
-        now = time.time()
-        events = []
-        for refusal in mail.refused:
-            events += self._log.refused(refusal.submission.id, refusal.reason, now)
-        for envelope in mail.envelopes:
-            events += self._log.claimed(envelope, ours.intersection(envelope.ids), now)
-        self._wire.tell(events)
+        self._teller.claimed(mail)
         for job in mail.jobs:
             held = self._holdings.add(job)
-            if self._drain_deadline is None:
-                self._engines.hand_over(held)
-            else:
+            if self._draining.begun:
                 self._settle(held, returned(held.claim))
+            else:
+                self._engines.hand_over(held)
 
     def _on_claim_failed(self, mail: ClaimFailed) -> None:
         self._postgres_answers = False
         self._intake.claimed(mail.mail.bunch)
         self._fetcher.refuse(mail.mail.bunch)
-        now = time.time()
-        self._wire.tell(self._log.gone_back(mail.mail, now))
+        self._teller.gone_back(mail.mail)
 
     def _on_answering(self, mail: Answering) -> None:
         self._postgres_answers = True
         # A question asked during the outage was never answered.
-        self._held_before = None
+        self._reconciliation.forget()
 
     def _on_reconciled(self, mail: Reconciled) -> None:
-        before, self._held_before = self._held_before or set(), None
-        difference = compare(before, mail.held, self._holdings.claims())
+        difference = self._reconciliation.answered(mail.held, self._holdings.claims())
         for claim in difference.lost:
             held = self._holdings.get(claim)
             if held is not None and not held.finished:
@@ -296,18 +236,17 @@ class Hub:
         for claim in difference.unknown:
             # The reply to our claim was lost: nobody else will run this job while we live.
             log.warning("job %s was claimed without our knowing and goes back", claim.id)
-            self._unsettled.append(Settlement(returned(claim), self._incarnation))
+            self._unsettled.append(Settlement(returned(claim), self._membership.incarnation))
 
     def _let_go(self, held: Held) -> None:
         self._engines.drop(held)
         self._holdings.remove(held.job.id)
         lost = Outcome(id=held.job.id, epoch=held.job.epoch, move=Move.CANCEL, state=JobState.CANCELLED)
-        self._wire.tell(self._log.settled(lost, time.time()))
+        self._teller.settled([lost])
 
     def _on_engine(self, mail: FromEngine) -> None:
         if isinstance(mail.message, messages.Begun):
-            ids = [claim.id for claim in claims_of(mail.message.spans)]
-            self._wire.tell(self._log.begun(ids, time.time()))
+            self._teller.begun(mail.message.spans)
         self._engines.heard(mail.engine, mail.message)
 
     def _on_engine_gone(self, mail: EngineGone) -> None:
@@ -315,93 +254,42 @@ class Hub:
 
     def _settle(self, held: Held, outcome: Outcome) -> None:
         held.finished = True
-        self._unsettled.append(Settlement(outcome, self._incarnation))
+        self._unsettled.append(Settlement(outcome, self._membership.incarnation))
 
     def _remember(self, key: ModelKey, ceiling: Ceiling) -> None:
         self._claimer.record_ceiling(key, ceiling)
 
     def _on_settled(self, mail: Settled) -> None:
-        events, now = [], time.time()
+        self._teller.settled(settlement.outcome for settlement in mail.settlements)
         for settlement in mail.settlements:
             outcome = settlement.outcome
             if outcome.id not in mail.written:
                 log.info("job %s is no longer ours: its outcome was refused", outcome.id)
-            events += self._log.settled(outcome, now)
             if self._holdings.get(Claim(outcome.id, outcome.epoch)) is not None:
                 self._holdings.remove(outcome.id)
-        self._wire.tell(events)
 
     def _on_given_up(self, mail: GivenUp) -> None:
-        if mail.incarnation != self._incarnation:
+        if not self._membership.given_up(mail):
             return
         log.error("the fleet gave this worker up: it drops %d jobs and begins anew", len(self._holdings))
         for held in self._holdings.unfinished():
             self._let_go(held)
         self._holdings.clear()
-        self._begin_anew_at = 0.0
-
-    def _begin_anew(self, now: float) -> None:
-        try:
-            self._register()
-            self._begin_anew_at = None
-        except DatabaseUnavailable as error:
-            log.warning("cannot begin anew yet: %s", error)
-            self._begin_anew_at = now + BEGIN_ANEW_PAUSE_S
-
-    def _register(self) -> None:
-        fresh: UUID = uuid4()
-        identity = self._identity
-        self._services.registry.register(
-            NewWorker(
-                incarnation=fresh,
-                name=identity.name,
-                host=identity.host,
-                pid=identity.pid,
-                device=identity.device,
-                pool=identity.pool,
-                memory_budget_bytes=self._places.budget,
-                serves=self._engines.serving(),
-            )
-        )
-        self._incarnation = fresh
-
-    def _pulse(self) -> Pulse:
-        state = "ready" if self._drain_deadline is None else "draining"
-        return Pulse(
-            self._incarnation,
-            state,
-            self._engines.serving(),
-            self._engines.stats(),
-            memory_bytes=self._places.used,
-        )
 
     def _on_models_changed(self, mail: ModelsChanged) -> None:
-        if self._drain_deadline is not None:
+        if self._draining.begun:
             return
-        before = set(self.queues)
-        for key in mail.removed:
-            if self._models.pop(key, None) is not None:
-                log.warning("%s version %d was removed from the models: it is served no longer", *key)
-                self._engines.withdraw(key)
-        for model in mail.added:
-            log.info("%s version %d was published: it is served from now on", model.name, model.version)
-            self._models[model.name, model.version] = model
-        after = set(self.queues)
-        for queue in after - before:
-            self._wire.serve(queue)
-        for queue in before - after:
-            self._wire.leave(queue)
+        for key in self._models.change(mail, self._wire):
+            self._engines.withdraw(key)
 
     def _on_drain(self, mail: Drain) -> None:
-        if self._drain_deadline is None:
-            self._drain_deadline = time.monotonic() + DRAIN_GRACE_S
+        if not self._draining.begun:
+            self._draining.begin(time.monotonic())
             self._engines.stop()
 
     def _go_on_draining(self, now: float) -> None:
-        assert self._drain_deadline is not None
-        if now > self._drain_deadline:
+        if self._draining.overdue(now):
             self._engines.kill("the drain took too long")
         idle = self._engines.empty and not self._intake.claiming and not len(self._holdings)
-        # What Postgres does not take by then is the rescuer's.
-        if idle or now > self._drain_deadline + LAST_GRACE_S:
+        if self._draining.over(now, idle=idle):
             self.drained.set()

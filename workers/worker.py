@@ -29,8 +29,9 @@ from shunter.workers.celery_app import create_app
 from shunter.workers.consumer import EXIT_HUB_FAILED, CeleryWire, attach
 from shunter.workers.devices import name_after, read_device
 from shunter.workers.housekeeping import Expiry, Housekeeper, Unserved, Upkeep
-from shunter.workers.hub import Hub, Identity, Services
+from shunter.workers.hub import Hub
 from shunter.workers.lists import Lists
+from shunter.workers.membership import Identity
 from shunter.workers.meter import default_budget, meter_of
 from shunter.workers.model_watch import ModelsDirectory, ModelWatch
 from shunter.workers.places import Places
@@ -41,6 +42,7 @@ from shunter.workers.retention import Retention, Sweep
 from shunter.workers.schedule_firing import ScheduleFiring
 from shunter.workers.scoring_finisher import ScoringFinisher
 from shunter.workers.scoring_planner import ScoringPlanner
+from shunter.workers.services import Services
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import pytest
 
 from shunter import Client
 from shunter.storage.errors import DatabaseUnavailable
-from shunter.workers.hub import RECONCILE_INTERVAL_S
+from shunter.workers.reconciliation import RECONCILE_INTERVAL_S
 from tests.faults.arena import MODEL, Arena, arena, size
 from tests.faults.commit_cutter import CommitCutter
 

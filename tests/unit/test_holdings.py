@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 from shunter.storage.job import Claim, Priority
 from shunter.storage.model_config import Batching
 from shunter.storage.scoring.chunk import MAGIC
-from shunter.workers.holdings import WINDOW_ROWS, Holdings, compare, credit_rows
+from shunter.workers.holdings import WINDOW_ROWS, Holdings, credit_rows
 from tests.jobs import claimed_job
 
 
@@ -58,18 +56,6 @@ def test_a_hub_holds_two_batches_or_half_a_second_of_work() -> None:
 def test_a_model_that_counts_tokens_is_given_a_window_to_look_ahead() -> None:
     assert credit_rows(Batching(max_rows=32), 0.0) == 64
     assert credit_rows(Batching(max_rows=32, max_tokens=1024), 0.0) == WINDOW_ROWS
-
-
-def test_comparing_finds_what_each_side_does_not_know() -> None:
-    ours, cancelled, forgotten, new = (Claim(uuid4(), 1) for _ in range(4))
-    difference = compare(before={ours, cancelled}, stored={ours, forgotten}, after={ours, cancelled, new})
-    assert difference.lost == {cancelled}
-    assert difference.unknown == {forgotten}
-
-
-def test_what_was_settled_while_the_answer_was_on_its_way_is_not_unknown() -> None:
-    settled = Claim(uuid4(), 1)
-    assert compare(before={settled}, stored={settled}, after=set()).unknown == frozenset()
 
 
 def test_a_deadline_goes_on_while_a_job_waits_and_ends_when_it_has_begun() -> None:
