@@ -9,6 +9,7 @@ already pass the same stages in a probe, with nothing beside them.
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -113,6 +114,7 @@ class Stages:
         self._tell_costs_at = 0.0
         self._batches = 0
         self._results: queue.Queue[_Ran | list[Decoded]] = queue.Queue(FINISH_QUEUE)
+        self._gathering, self._finishing = threading.Lock(), threading.Lock()
 
     def preprocess_jobs(self) -> None:
         """Decode and preprocess jobs as they arrive, and take probes through the model, for ever."""
@@ -125,6 +127,9 @@ class Stages:
                 self._send(Probed())
             else:
                 self._preprocess([row for run in work for row in self._free_rows(run)])
+                batch = self._line.batch_if_idle()
+                if batch is not None:
+                    self._gathered.put(self._gather(batch))
 
     def gather_batches(self) -> None:
         """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
@@ -134,31 +139,51 @@ class Stages:
                     self._inputs.forget(run.claim)
                     self._report((run, expired(run)))
                 continue
-            began = self._clock()
-            runs, spans = _runs(batch.rows), _spans(batch.rows)
-            with self._hold("gather", spans if self._runner.gathers else ()):
-                inputs = self._runner.gather([row.value for row in batch.rows], pad_to=batch.pad_to)
-            self._gathered.put(_Gathered(batch, runs, spans, inputs, self._clock() - began))
+            self._gathered.put(self._gather(batch))
         self._gathered.put(None)
 
     def run_batches(self) -> None:
         """Take each batch through the model, until the engine stops."""
         while (gathered := self._gathered.get()) is not None:
+            urgent = self._line.overtake(gathered.batch)
+            if urgent is not None:
+                gathered = self._gather(urgent)
             rows = self._still_wanted(gathered)
             if rows:
-                self._results.put(self._forward(gathered, rows))
+                self._finish_soon(self._forward(gathered, rows))
             else:
                 self._line.finished()
-            self._line.forwarded()
+                self._line.forwarded()
 
     def finish_batches(self) -> None:
         """Postprocess outputs, and put the jobs together, for ever."""
         while True:
             item = self._results.get()
-            if isinstance(item, _Ran):
-                self._finish(item)
-            else:
-                self._settle(item)
+            with self._finishing:
+                if isinstance(item, _Ran):
+                    self._finish(item)
+                else:
+                    self._settle(item)
+
+    def _gather(self, batch: Batch[JobRun]) -> _Gathered:
+        # One at a time, by whatever thread: the hub knows of one bunch of suspects for each stage.
+        with self._gathering:
+            began = self._clock()
+            runs, spans = _runs(batch.rows), _spans(batch.rows)
+            with self._hold("gather", spans if self._runner.gathers else ()):
+                inputs = self._runner.gather([row.value for row in batch.rows], pad_to=batch.pad_to)
+            return _Gathered(batch, runs, spans, inputs, self._clock() - began)
+
+    def _finish_soon(self, ran: _Ran) -> None:
+        """Have a batch finished while the model goes on; here and now if there is nothing for it to do."""
+        idle = self._line.forwarded() and not self._runner.postprocesses
+        if idle and self._results.empty() and self._finishing.acquire(blocking=False):
+            try:
+                self._finish(ran)
+            finally:
+                self._finishing.release()
+        else:
+            self._results.put(ran)
 
     def _decode(self, run: JobRun) -> list[Any]:
         """A job's rows, none if it cannot be run; then its outcome has been reported."""
