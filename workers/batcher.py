@@ -163,7 +163,7 @@ class Batcher(Generic[TicketT]):
         return min((moment for moment in moments if now < moment < inf), default=None)
 
     def _outranked(self, batch: Batch[TicketT]) -> bool:
-        """Whether a class waits that could have had a seat, and did not wait yet when the batch was closed."""
+        """Whether a class waits that could have had a seat, and did not when the batch was closed."""
         last = max(row.ticket.priority for row in batch.rows)
         waiting = [head for lane in self._lanes.values() for head in lane.heads() if head[0] < last]
         return bool(waiting) and all(since > batch.closed_at for _, since in waiting)
@@ -204,7 +204,7 @@ class Batcher(Generic[TicketT]):
         if not lane.count:
             del self._lanes[ready.name]
         owed = self._settle(rows, plan, waited_s)
-        return self._batch(rows, reason, plan, now, owed)
+        return self._batch(rows, reason, plan, now, owed=owed)
 
     def _in_time(
         self, rows: list[Row[TicketT]], plan: Plan, now: float
@@ -213,7 +213,7 @@ class Batcher(Generic[TicketT]):
         return in_time(rows, lambda count: self._sizing.seconds(plan.bucket, count * row_work), now)
 
     def _batch(
-        self, rows: list[Row[TicketT]], reason: CloseReason, plan: Plan, now: float, owed: Sequence[float]
+        self, rows: list[Row[TicketT]], reason: CloseReason, plan: Plan, now: float, *, owed: Sequence[float]
     ) -> Batch[TicketT]:
         tokens = sum(map(TOKENS, rows)) if rows[0].tokens else 0
         packed = self._limits.packed
