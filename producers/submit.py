@@ -153,6 +153,7 @@ class Submitter:
         try:
             failpoints.hit("submit.committed")
             self._publisher.publish(pack(due, enqueued_at.timestamp()))
+            failpoints.hit("submit.pushed")
         except QueueUnavailable as error:
             # The rows are committed: the relay will push what is missing once Redis is back.
             log.debug("%d jobs are stored and will be dispatched later: %s", len(jobs), error)

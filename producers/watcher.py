@@ -60,7 +60,6 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self._listener: threading.Thread | None = None
         self._news = False
-        self._named = False
         self._outage = False
         self._closed = False
 
@@ -116,9 +115,10 @@ class Watcher:
         try:
             for ids in self._hints(lambda: self._thread is not None):
                 with self._changed:
-                    if any(id in self._waiting for id in ids):
-                        self._named = True
-                        self._changed.notify()
+                    named = [id for id in ids if id in self._waiting]
+                if named:
+                    # Here, since the other thread would have to be woken for it.
+                    self._ask_and_tell(named)
         except Unavailable as error:
             log.debug("waiting goes on without hints: %s", error)
 
@@ -127,7 +127,7 @@ class Watcher:
         with self._changed:
             if not self._waiting and not self._closed:
                 self._changed.wait(IDLE_S)
-            self._news = self._named = False
+            self._news = False
             if self._closed or not self._waiting:
                 self._thread = None
                 return ()
@@ -160,7 +160,7 @@ class Watcher:
     def _rest(self, pace: Pace, ended: float, *, cost_s: float, progress: bool) -> None:
         until = ended + pace.after(progress=progress, cost_s=cost_s)
         with self._changed:
-            while not (self._closed or self._named) and (left := until - self._clock()) > 0:
+            while not self._closed and (left := until - self._clock()) > 0:
                 if self._news:
                     # A new question is asked soon, though never faster than the cost allows.
                     self._news = False

@@ -36,6 +36,7 @@ CONSENT = "SHUNTER_ALLOW_FAILPOINTS"
 JOURNEY: Mapping[str, type[Unavailable]] = {
     "submit.stored": DatabaseUnavailable,  # committed, the submitter does not know
     "submit.committed": QueueUnavailable,  # stored, not published
+    "submit.pushed": QueueUnavailable,  # published, perhaps not on disk, and the submitter does not know
     "fetch.popped": QueueUnavailable,  # in a bunch, the hub has not seen it
     "claim.before": DatabaseUnavailable,
     "claim.committed": DatabaseUnavailable,  # claimed, the hub does not know

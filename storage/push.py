@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -25,13 +25,35 @@ def token_key(queue: str) -> str:
 
 def push(client: Any, envelopes: Iterable[Envelope]) -> None:
     """Add envelopes at the tail of their lists in one round trip; raises what redis-py raises."""
-    pipeline = client.pipeline(transaction=False)
+    commands: list[tuple[Any, ...]] = []
     for key, messages in by_list(envelopes).items():
-        pipeline.lpush(key, *messages)
         tokens = token_key(queue_of(key))
-        pipeline.lpush(tokens, TOKEN)
-        pipeline.ltrim(tokens, 0, MAX_TOKENS - 1)
-    pipeline.execute()
+        commands += [
+            ("LPUSH", key, *messages),
+            ("LPUSH", tokens, TOKEN),
+            ("LTRIM", tokens, 0, MAX_TOKENS - 1),
+        ]
+    if commands:
+        _say(client.connection_pool, commands)
+
+
+def _say(pool: Any, commands: Sequence[tuple[Any, ...]]) -> None:
+    """What a pipeline does, in half of its time, which is that of every submit."""
+    connection = pool.get_connection()
+
+    def exchange() -> None:
+        connection.send_packed_command(connection.pack_commands(commands))
+        for _ in commands:
+            connection.read_response()
+
+    try:
+        connection.retry.call_with_retry(exchange, lambda _: connection.disconnect())
+    except BaseException:
+        # Answers that nobody reads would be taken for those to the next question.
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
 
 
 def announce(client: Any, ids: Iterable[UUID]) -> None:

@@ -75,7 +75,8 @@ class Batch(Generic[TicketT]):
 
     `bucket` names its kind, for costs and memory ceilings: short, and the same in every process. `pad_to`
     is the length to pad to (0: no lengths), `wait_s` how long the oldest row was in line, `limit` how many
-    rows would have been full, `least_s` what the call surely takes (0: not known yet).
+    rows would have been full, `least_s` what the call surely takes (0: not known yet). `closed_at` is when
+    it was closed, `owed` what that changed in what each class is owed.
     """
 
     rows: Sequence[Row[TicketT]]
@@ -88,6 +89,8 @@ class Batch(Generic[TicketT]):
     wait_s: float
     limit: int
     least_s: float
+    closed_at: float = 0.0
+    owed: Sequence[float] = ()
 
     @property
     def work(self) -> int:

@@ -143,10 +143,30 @@ class Batcher(Generic[TicketT]):
                 waited_s[priority] = max(now - since, waited_s.get(priority, 0.0))
         return self._close(ready, now, waited_s)
 
+    def overtake(self, batch: Batch[TicketT], now: float) -> Batch[TicketT] | None:
+        """The batch to run instead of one that is closed and not begun, if more urgent rows have come since.
+
+        Whoever loses a seat by that is at the head of the line again.
+        """
+        if not self._outranked(batch):
+            return None
+        lane = self._lanes.get(batch.key)
+        if lane is None:
+            lane = self._lanes[batch.key] = self._new_lane(batch.key, counted=batch.rows[0].tokens > 0)
+        lane.put_back(batch.rows)
+        self._ledger.undo(batch.owed)
+        return self.next_batch(now, idle=True)
+
     def next_deadline(self, now: float) -> float | None:
         """The first moment after `now` at which time alone closes a batch."""
         moments = [moment for lane in self._lanes.values() for moment in self._moments(lane)]
         return min((moment for moment in moments if now < moment < inf), default=None)
+
+    def _outranked(self, batch: Batch[TicketT]) -> bool:
+        """Whether a class waits that could have had a seat, and did not when the batch was closed."""
+        last = max(row.ticket.priority for row in batch.rows)
+        waiting = [head for lane in self._lanes.values() for head in lane.heads() if head[0] < last]
+        return bool(waiting) and all(since > batch.closed_at for _, since in waiting)
 
     def _length(self, batch: Batch[TicketT]) -> int:
         """What its rows are padded to, 0 if the model pays for no padding."""
@@ -186,8 +206,8 @@ class Batcher(Generic[TicketT]):
         lane.put_back(too_late + too_many)
         if not lane.count:
             del self._lanes[ready.name]
-        self._settle(rows, plan, waited_s)
-        return self._batch(rows, reason, plan, now)
+        owed = self._settle(rows, plan, waited_s)
+        return self._batch(rows, reason, plan, now, owed=owed)
 
     def _in_time(
         self, rows: list[Row[TicketT]], plan: Plan, now: float
@@ -195,7 +215,9 @@ class Batcher(Generic[TicketT]):
         row_work = plan.pad_to or max(1.0, sum(map(TOKENS, rows)) / len(rows))
         return in_time(rows, lambda count: self._sizing.seconds(plan.bucket, count * row_work), now)
 
-    def _batch(self, rows: list[Row[TicketT]], reason: CloseReason, plan: Plan, now: float) -> Batch[TicketT]:
+    def _batch(
+        self, rows: list[Row[TicketT]], reason: CloseReason, plan: Plan, now: float, *, owed: Sequence[float]
+    ) -> Batch[TicketT]:
         tokens = sum(map(TOKENS, rows)) if rows[0].tokens else 0
         packed = self._limits.packed
         pad_to = max(map(TOKENS, rows)) if packed else plan.pad_to
@@ -211,16 +233,20 @@ class Batcher(Generic[TicketT]):
             wait_s=max(0.0, now - min(map(ADDED_AT, rows))),
             limit=plan.limit,
             least_s=SURELY * self._sizing.seconds(plan.bucket, padded or len(rows)),
+            closed_at=now,
+            owed=owed,
         )
 
-    def _settle(self, rows: Sequence[Row[TicketT]], plan: Plan, waited_s: Mapping[int, float]) -> None:
+    def _settle(
+        self, rows: Sequence[Row[TicketT]], plan: Plan, waited_s: Mapping[int, float]
+    ) -> Sequence[float]:
         counts = [0] * len(Priority)
         if len(waited_s) == 1:
             counts[next(iter(waited_s))] = len(rows)
         else:
             for row in rows:
                 counts[row.ticket.priority] += 1
-        self._ledger.settle(waited_s, [count / plan.limit for count in counts])
+        return self._ledger.settle(waited_s, [count / plan.limit for count in counts])
 
     def _reason(self, lane: Lane[TicketT], plan: Plan, now: float, more_coming: bool) -> CloseReason | None:
         if plan.full:

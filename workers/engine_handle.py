@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import select
 import socket
 import subprocess
 import threading
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 LIKELIEST = ("forward", "postprocess", "gather", "preprocess", "decode", PROBE)
 """Which stage is suspected first when an engine dies with several at work."""
+
+AT_ONCE_BYTES = 8 * 1024
+"""A pipe that is ready to be written takes so much without waiting for its reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,9 @@ class EngineHandle:
     _begun: dict[str, _Work] = field(default_factory=dict)
     _unsaid: list[messages.ToEngine] = field(default_factory=list)
     _outbox: SimpleQueue[bytes | None] = field(default_factory=SimpleQueue)
+    _queued: int = 0
+    _written: int = 0
+    """Of what was put into the outbox; the two are counted by a thread each."""
 
     def __post_init__(self) -> None:
         ours, theirs = socket.socketpair()
@@ -125,7 +132,10 @@ class EngineHandle:
         """Say it all at once; an engine that has gone does not hear it, and EngineGone tells."""
         unsaid, self._unsaid = self._unsaid, []
         if unsaid:
-            self._outbox.put(dumps(unsaid))
+            said = dumps(unsaid)
+            if not self._write_at_once(said):
+                self._queued += 1
+                self._outbox.put(said)
 
     def close(self) -> None:
         """It has gone: nothing more is said."""
@@ -186,12 +196,28 @@ class EngineHandle:
                 return
 
     def _read(self) -> None:
-        try:
-            while True:
-                self.mailbox(FromEngine(self, self._connection.recv()))
-        except (EOFError, OSError):
-            pass
+        while (message := self._hear()) is not None:
+            self.mailbox(FromEngine(self, message))
         self.mailbox(EngineGone(self, self._process.wait()))
+
+    def _hear(self) -> messages.ToHub | None:
+        """What it says next, None when it has gone."""
+        try:
+            return self._connection.recv()
+        except (EOFError, OSError):
+            return None
+
+    def _write_at_once(self, said: bytes) -> bool:
+        """Whether it is written already: it is short, nothing is before it, and the pipe has room."""
+        if len(said) > AT_ONCE_BYTES or self._queued != self._written:
+            return False
+        with suppress(OSError):
+            room = select.poll()
+            room.register(self._connection, select.POLLOUT)
+            if not room.poll(0):
+                return False
+            self._connection.send_bytes(said)
+        return True
 
     def _write(self) -> None:
         # On a thread of its own: an engine whose model holds the interpreter does not read, and must not
@@ -199,6 +225,7 @@ class EngineHandle:
         while (said := self._outbox.get()) is not None:
             with suppress(OSError):
                 self._connection.send_bytes(said)
+            self._written += 1
         self._connection.close()
 
 

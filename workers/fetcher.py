@@ -106,20 +106,22 @@ class Fetcher:
         while True:
             stopping = self._stopping
             try:
-                found = self._exchange()
+                self._exchange()
                 silent = False
             except QueueUnavailable as error:
                 if not silent:
                     log.warning("nothing can be fetched: %s", error)
-                silent, found = True, False
+                silent = True
                 self._tokens.close()
             if stopping:
                 return
-            if not found:
-                self._sleep(OUTAGE_PAUSE_S if silent else self._rest())
+            self._sleep(OUTAGE_PAUSE_S if silent else self._rest())
 
-    def _exchange(self) -> bool:
-        """One round: what is due is written, and a bunch fetched if there is room; whether one came."""
+    def _exchange(self) -> None:
+        """One round: what is due is written, and a bunch fetched if there is room.
+
+        After a bunch the next round begins with its ack, or with a token: what it left has one.
+        """
         now = time.monotonic()
         with self._lock:
             acks, self._acks = self._acks, []
@@ -151,12 +153,11 @@ class Fetcher:
             if rooms:
                 self._nap_s = min(self._nap_s * 2, LONGEST_NAP_S)
                 self._look_at = now + self._nap_s
-            return False
+            return
         self._wake()
         with self._lock:
             self._unseen.update(queue_of(name) for name, _ in bunch.entries)
         self._mailbox(bunch)
-        return True
 
     def _rest(self) -> float:
         """Seconds until the lists are looked into again; without room the hub tells when there is some."""

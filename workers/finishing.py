@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -51,19 +52,32 @@ class Finishing:
         self._clock = clock
         self._tell_costs_at = 0.0
         self._results: queue.Queue[Ran | list[Decoded]] = queue.Queue(FINISH_QUEUE)
+        self._finishing = threading.Lock()
 
-    def put(self, results: Ran | list[Decoded]) -> None:
-        """Hand over a batch or some rows; waits while too many do. From any thread."""
-        self._results.put(results)
+    def put(self, rows: list[Decoded]) -> None:
+        """Hand over rows that need no model; waits while too many do. From any thread."""
+        self._results.put(rows)
+
+    def take(self, ran: Ran, *, idle: bool) -> None:
+        """Have a batch finished while the model goes on; here and now if there is nothing for it to do."""
+        idle = idle and not self._runner.postprocesses
+        if idle and self._results.empty() and self._finishing.acquire(blocking=False):
+            try:
+                self._finish(ran)
+            finally:
+                self._finishing.release()
+        else:
+            self._results.put(ran)
 
     def run(self) -> None:
         """Finish what is handed over, for ever."""
         while True:
             item = self._results.get()
-            if isinstance(item, Ran):
-                self._finish(item)
-            else:
-                self._settle(item)
+            with self._finishing:
+                if isinstance(item, Ran):
+                    self._finish(item)
+                else:
+                    self._settle(item)
 
     def _finish(self, ran: Ran) -> None:
         began = self._clock()

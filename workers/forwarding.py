@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from shunter.storage.outcome import BatchNote
 from shunter.workers.announcements import Announcements, row_spans
@@ -42,8 +44,15 @@ class Ran:
     forward_s: float
 
 
+class Finish(Protocol):
+    """What takes over from the model."""
+
+    def __call__(self, ran: Ran, *, idle: bool) -> None:
+        """Have a batch finished; `idle` if the model has nothing else to do meanwhile."""
+
+
 class Forwarding:
-    """`finish` takes what has been through the model, and may make the model wait."""
+    """`finish` takes what has been through the model, and whether the model is idle; it may make it wait."""
 
     def __init__(
         self,
@@ -52,7 +61,7 @@ class Forwarding:
         announcements: Announcements,
         *,
         inputs: InputsAhead,
-        finish: Callable[[Ran], None],
+        finish: Finish,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line = line
@@ -63,6 +72,13 @@ class Forwarding:
         self._clock = clock
         self._gathered: queue.SimpleQueue[_Gathered | None] = queue.SimpleQueue()
         self._batches = 0
+        self._gathering = threading.Lock()
+
+    def gather_if_idle(self) -> None:
+        """Gather what there is in the caller's thread, if the model has nothing to do."""
+        batch = self._line.batch_if_idle()
+        if batch is not None:
+            self._gathered.put(self._gather(batch))
 
     def gather(self) -> None:
         """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
@@ -72,22 +88,31 @@ class Forwarding:
                     self._inputs.forget(run.claim)
                     self._announcements.ended((run, expired(run)))
                 continue
-            began = self._clock()
-            runs, spans = _runs(batch.rows), row_spans(batch.rows)
-            with self._announcements.hold("gather", spans if self._runner.gathers else ()):
-                inputs = self._runner.gather([row.value for row in batch.rows], pad_to=batch.pad_to)
-            self._gathered.put(_Gathered(batch, runs, spans, inputs, self._clock() - began))
+            self._gathered.put(self._gather(batch))
         self._gathered.put(None)
 
     def run(self) -> None:
         """Take each batch through the model, until the engine stops."""
         while (gathered := self._gathered.get()) is not None:
+            urgent = self._line.overtake(gathered.batch)
+            if urgent is not None:
+                gathered = self._gather(urgent)
             rows = self._still_wanted(gathered)
             if rows:
-                self._finish(self._forward(gathered, rows))
+                ran = self._forward(gathered, rows)
+                self._finish(ran, idle=self._line.forwarded())
             else:
                 self._line.finished()
-            self._line.forwarded()
+                self._line.forwarded()
+
+    def _gather(self, batch: Batch[JobRun]) -> _Gathered:
+        # One at a time, by whatever thread: the hub knows of one bunch of suspects for each stage.
+        with self._gathering:
+            began = self._clock()
+            runs, spans = _runs(batch.rows), row_spans(batch.rows)
+            with self._announcements.hold("gather", spans if self._runner.gathers else ()):
+                inputs = self._runner.gather([row.value for row in batch.rows], pad_to=batch.pad_to)
+            return _Gathered(batch, runs, spans, inputs, self._clock() - began)
 
     def _still_wanted(self, gathered: _Gathered) -> Sequence[Row[JobRun]]:
         now = self._clock()

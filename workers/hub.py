@@ -1,4 +1,4 @@
-"""The hub: one thread that owns what the worker holds, and decides; others do the IO and report to it.
+"""The hub: it owns what the worker holds, and decides, one thread at a time; others do the IO and report.
 
     fetcher (Redis) -> Bunch ┐              ┌-> claimer (Postgres) -> Claimed, Reconciled
     engines -> FromEngine    ├-> mailbox -> hub
@@ -9,14 +9,12 @@ It handles bytes and ids, never rows or tensors, and knows nothing of Celery, wh
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from shunter.storage.ceiling import Ceiling
@@ -35,6 +33,7 @@ from shunter.workers.heart import GivenUp
 from shunter.workers.holdings import Held, Holdings, ModelKey
 from shunter.workers.intake import Intake, queues_of, read
 from shunter.workers.lists import Bunch
+from shunter.workers.mailbox import Mailbox
 from shunter.workers.membership import Identity, Membership
 from shunter.workers.model_watch import ModelsChanged
 from shunter.workers.places import Places
@@ -71,8 +70,9 @@ class Hub:
     ) -> None:
         self._services = services
         self._wire = wire
+        self._places = places
         self._models = ServedModels(models)
-        self._mailbox: SimpleQueue[Any] = SimpleQueue()
+        self._mailbox = Mailbox(self._read, urgent=(Bunch, Claimed, FromEngine, Settled))
         self._handlers: dict[type, Callable[[Any], None]] = {
             Bunch: self._on_bunch,
             Claimed: self._on_claimed,
@@ -151,6 +151,7 @@ class Hub:
         self._engines.kill("the worker ends")
         self.drained.set()
         self._thread.join()
+        self._mailbox.close()
         self._fetcher.stop()
         self._claimer.stop()
         self._settler.stop(DRAIN_GRACE_S)
@@ -158,14 +159,22 @@ class Hub:
 
     def _loop(self) -> None:
         while not self.drained.is_set():
-            with contextlib.suppress(Empty):
-                self._handle(self._mailbox.get(timeout=TICK_S))
-                for _ in range(MAILS_A_TICK):
-                    self._handle(self._mailbox.get_nowait())
-            # Before the duties of the tick, so that nobody waits for them.
-            self._flush()
-            self._tick(time.monotonic())
-            self._flush()
+            with self._mailbox.turn(TICK_S):
+                self._read()
+                self._tick(time.monotonic())
+                self._flush()
+
+    def _read(self) -> bool:
+        """Decide about the mail that there is; whether that made work for the next tick."""
+        for _ in range(MAILS_A_TICK):
+            mail = self._mailbox.take()
+            if mail is None:
+                break
+            self._handle(mail)
+        self._flush()
+        # Only now, so that nobody waits for it.
+        self._fetcher.grant(self._intake.rooms() if self._takes else {})
+        return self._places.to_choose or self._draining.begun
 
     def _flush(self) -> None:
         """Pass on what all those mails came to: what goes together costs each thread one awakening."""
@@ -179,7 +188,6 @@ class Hub:
 
     def _tick(self, now: float) -> None:
         self._membership.tick(now, draining=self._draining.begun)
-        self._fetcher.grant(self._intake.rooms() if self._takes else {})
         self._engines.kill_overdue(now)
         self._engines.arrange(now)
         if self._postgres_answers and self._reconciliation.due(now):

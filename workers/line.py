@@ -14,7 +14,7 @@ from typing import Any
 from shunter.storage.ceiling import Ceiling
 from shunter.storage.job import Claim
 from shunter.workers.assembly import JobRun
-from shunter.workers.batch import Batch, Row, Timing
+from shunter.workers.batch import Batch, CloseReason, Row, Timing
 from shunter.workers.batcher import Batcher
 from shunter.workers.messages import Probe, Run
 from shunter.workers.spans import rows_of
@@ -162,8 +162,10 @@ class Line:
                 return
             waiting = len(self._batcher)
             self._batcher.add(row for row in rows if not row.ticket.ended)
-            # Between the first row and a full batch, `next_work` says when nothing more is coming.
-            if not waiting or waiting + len(rows) >= self._bunch_rows:
+            # Between the first row and a full batch, `next_work` says when nothing more is coming, and an
+            # idle model is given its batch by `batch_if_idle`.
+            first = not waiting and (self._forwarding or self._arrived)
+            if first or waiting + len(rows) >= self._bunch_rows:
                 self._for_batches.notify()
 
     def next_batch(self) -> Batch[JobRun] | Late | None:
@@ -185,6 +187,32 @@ class Line:
                 self._for_batches.wait(None if moment is None else max(0.0, moment - now))
             return None
 
+    def batch_if_idle(self) -> Batch[JobRun] | None:
+        """The batch to run next, if the model has nothing in its hands, after rows were put in line.
+
+        It spares the thread that waits in `next_batch` being woken.
+        """
+        with self._lock:
+            if self._forwarding or self._probing or self._stopping:
+                return None
+            self._preprocessing = False
+            batch = self._try_batch(self._clock())
+            if batch is not None:
+                self._start(batch)
+            elif len(self._batcher):
+                self._for_batches.notify()
+            return batch
+
+    def overtake(self, batch: Batch[JobRun]) -> Batch[JobRun] | None:
+        """The batch to run instead of one that was prefetched, if more urgent rows have come since."""
+        with self._lock:
+            if self._probing or batch.reason is CloseReason.ALONE:
+                return None
+            urgent = self._batcher.overtake(batch, self._clock())
+            for row in urgent.rows if urgent is not None else ():
+                row.ticket.taken = True
+            return urgent
+
     def measured(self, batch: Batch[JobRun], seconds: float) -> None:
         """A batch went through the model whole and undisturbed, in so many seconds."""
         with self._lock:
@@ -200,11 +228,14 @@ class Line:
         with self._lock:
             return self._batcher.costs()
 
-    def forwarded(self) -> None:
-        """A batch has left the model; its outputs still have to be finished."""
+    def forwarded(self) -> bool:
+        """A batch has left the model and is to be finished; True if there is nothing else to do meanwhile."""
         with self._lock:
             self._forwarding -= 1
-            self._for_batches.notify()
+            idle = not (self._forwarding or self._preprocessing or self._arrived or len(self._batcher))
+            if not idle or self._stopping:
+                self._for_batches.notify()
+            return idle
 
     def finished(self) -> None:
         """No model code of a batch runs any more."""

@@ -49,6 +49,11 @@ class Places:
         """Bytes that the engines take, estimates included."""
         return sum(self._cost(key) for key in self._places)
 
+    @property
+    def to_choose(self) -> bool:
+        """Whether `choose` must look: somebody waits, or uses what may be taken from it."""
+        return bool(self._wanted) or self.budget is not None
+
     def loads(self, key: ModelKey) -> int:
         """How often an engine was started for it."""
         return self._loads[key]

@@ -46,6 +46,7 @@ class Preparation:
         inputs: InputsAhead,
         chunks: Chunks,
         settle: Callable[[list[Decoded]], None],
+        forward_if_idle: Callable[[], None],
         bunch_rows: int,
         measures_bytes: bool,
         preprocess: Callable[[list[Any]], list[Any]] | None,
@@ -57,6 +58,7 @@ class Preparation:
         self._inputs = inputs
         self._chunks = chunks
         self._settle = settle
+        self._forward_if_idle = forward_if_idle
         self._bunch_rows = bunch_rows
         self._measures_bytes = measures_bytes
         self._change = preprocess or runner.preprocess
@@ -74,6 +76,7 @@ class Preparation:
                 self._announcements.send(Probed())
             elif work is not None:
                 self._begin([row for run in work for row in self._free_rows(run)])
+                self._forward_if_idle()
             if self._rest and self._line.has_room():
                 self._preprocess(self._more())
 

@@ -48,13 +48,21 @@ class Ledger:
         """How many of a batch's seats are kept for the class, if another leads: less than half."""
         return max(0, min(int(self._owed[priority] * limit + ROUNDING), (limit - 1) // 2))
 
-    def settle(self, waited_s: Mapping[int, float], paid: Sequence[float]) -> None:
+    def settle(self, waited_s: Mapping[int, float], paid: Sequence[float]) -> Sequence[float]:
         """A batch was closed: how long each class had waited that did, and which part of the seats each got.
 
-        A class is never owed more than one batch, and nothing once it no longer waits.
+        A class is never owed more than one batch, and nothing once it no longer waits. Returns by how much
+        each is owed more than before.
         """
+        before = list(self._owed)
         for priority in Priority:
             waits = priority in waited_s
             earned = share(priority, waited_s=waited_s[priority]) if waits else 0.0
             owed = self._owed[priority] + earned - paid[priority]
             self._owed[priority] = min(1.0, max(-MOST_AHEAD, owed)) if waits else 0.0
+        return [after - owed for after, owed in zip(self._owed, before, strict=True)]
+
+    def undo(self, changes: Sequence[float]) -> None:
+        """A batch is not run after all: what `settle` returned for it is taken back."""
+        for priority, change in enumerate(changes):
+            self._owed[priority] = min(1.0, max(-MOST_AHEAD, self._owed[priority] - change))

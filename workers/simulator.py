@@ -143,6 +143,8 @@ class _Worker:
             if not job.remaining:
                 job.finished_s = now
         prefetched, self._prefetched = self._prefetched, None
+        if prefetched is not None:
+            prefetched = self._batcher.overtake(prefetched, now) or prefetched
         self._run(prefetched, now)
 
     def _next_moment(self, now: float) -> float:

@@ -48,6 +48,7 @@ class Stages:
     ) -> None:
         announcements, chunks = Announcements(line, send), Chunks(signature)
         finishing = Finishing(line, runner, store, announcements, chunks=chunks, finite=finite)
+        forwarding = Forwarding(line, runner, announcements, inputs=inputs, finish=finishing.take)
         preparation = Preparation(
             line,
             runner,
@@ -55,11 +56,11 @@ class Stages:
             inputs=inputs,
             chunks=chunks,
             settle=finishing.put,
+            forward_if_idle=forwarding.gather_if_idle,
             bunch_rows=bunch_rows,
             measures_bytes=measures_bytes,
             preprocess=preprocess,
         )
-        forwarding = Forwarding(line, runner, announcements, inputs=inputs, finish=finishing.put)
         self.preprocess_jobs = preparation.run
         self.gather_batches = forwarding.gather
         self.run_batches = forwarding.run

@@ -87,7 +87,7 @@ FEEDERS: Mapping[str, Callable[[Arena], list[UUID]]] = {
     "rescue.committed": _feed_orphaned,
 }
 
-BY_SUBMITTER = frozenset({"submit.stored", "submit.committed"})
+BY_SUBMITTER = frozenset({"submit.stored", "submit.committed", "submit.pushed"})
 """Points that a submitter comes to, and no worker."""
 
 FED_BY_SUBMITS = failpoints.JOURNEY.keys() - FEEDERS.keys() - BY_SUBMITTER

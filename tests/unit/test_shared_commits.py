@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -82,6 +82,58 @@ def test_an_outage_is_told_to_each_and_the_next_begins_afresh(
     repository.outage = False
     commits.add(job())
     assert repository.together == [1]
+
+
+class LosingRepository(InMemoryJobRepository):
+    """Crashes before it has written to disk, so many times; `keeps` what others saw by then, or loses it."""
+
+    def __init__(self, *, crashes: int = 0, keeps: bool = True) -> None:
+        super().__init__()
+        self.crashes = crashes
+        self.keeps = keeps
+        self.steps: list[str] = []
+
+    def insert_unsynced(self, jobs: Sequence[NewJob]) -> datetime:
+        self.steps.append("inserted")
+        return super().insert_unsynced(jobs)
+
+    def sync(self) -> None:
+        if self.crashes:
+            self.crashes -= 1
+            if not self.keeps:
+                self._rows.clear()
+            raise DatabaseUnavailable("no answer")
+        self.steps.append("on disk")
+
+
+def pushing(repository: LosingRepository) -> SharedCommits:
+    return SharedCommits(repository, lambda jobs, enqueued_at: repository.steps.append("pushed"))
+
+
+def test_a_job_is_pushed_before_it_is_on_disk_and_no_call_returns_before_that() -> None:
+    repository = LosingRepository()
+    commits = pushing(repository)
+    commits.add(job())
+    commits.add_all([job(), job()])
+    assert repository.steps == ["inserted", "pushed", "on disk"] * 2
+
+
+@pytest.mark.parametrize("add", [SharedCommits.add, lambda commits, job: commits.add_all([job])])
+def test_a_job_that_a_crash_has_undone_is_not_accepted(add: Callable[[SharedCommits, NewJob], None]) -> None:
+    commits = pushing(LosingRepository(crashes=1, keeps=False))
+    with pytest.raises(DatabaseUnavailable):
+        add(commits, job())
+
+
+def test_a_job_that_is_there_after_a_lost_answer_is_accepted_once_it_is_on_disk() -> None:
+    repository = LosingRepository(crashes=1)
+    pushing(repository).add(job())
+    assert repository.steps == ["inserted", "pushed", "on disk"]
+
+
+def test_a_job_of_which_nobody_knows_whether_it_is_on_disk_is_not_accepted() -> None:
+    with pytest.raises(DatabaseUnavailable):
+        pushing(LosingRepository(crashes=2)).add(job())
 
 
 @pytest.fixture

@@ -62,13 +62,13 @@ def backlog(priority: Priority, rows: int) -> Iterator[Arrival]:
     return (Arrival(at_s=0.0, rows=8, priority=priority) for _ in range(rows // 8))
 
 
-def test_urgent_jobs_wait_two_batches_at_most_beside_bulk_and_cost_no_throughput() -> None:
+def test_urgent_jobs_wait_for_the_batch_that_runs_and_for_no_bulk_behind_it() -> None:
     seconds = 120.0
     bulk = list(backlog(BULK, int(FULL_RATE * seconds)))
     urgent = poisson(0.7 * FULL_RATE, INTERACTIVE, seconds)
     alone = simulate(bulk, LIMITS, tenth, held_rows=128, sizing=largest())
     both = simulate(merged(iter(bulk), urgent), LIMITS, tenth, held_rows=128, sizing=largest())
-    assert both.queued_s(99, INTERACTIVE) <= 2 * BATCH_S
+    assert both.queued_s(99, INTERACTIVE) <= 1.1 * BATCH_S
     assert both.rows_per_s >= 0.97 * alone.rows_per_s
 
 
