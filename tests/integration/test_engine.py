@@ -271,3 +271,15 @@ def test_interactive_jobs_overtake_bulk_ones(tmp_path: Path) -> None:
         (tmp_path / "tiny" / "1" / "gate").touch()
         order = [outcome.id for outcome in engine.outcomes(3)]
         assert order.index(urgent.id) < order.index(bulk.id)
+
+
+def test_a_batch_is_closed_by_the_bytes_of_its_preprocessed_rows(tmp_path: Path) -> None:
+    code = """
+    class Model:
+        def preprocess(self, row): return row.astype("int64")
+        def forward(self, rows): return [int(row[0]) for row in rows]
+    """
+    with start_engine(tmp_path, code, "[batching]\nmax_bytes = 100").loaded() as engine:
+        rows = [np.full(5, number, np.int8) for number in range(6)]
+        assert outputs_of(engine.run_rows(rows)) == list(range(6))
+        assert [(batch.rows, batch.reason) for batch in engine.batches[:2]] == [(2, "bytes")] * 2
