@@ -1,8 +1,8 @@
 """Does the simulator know what the fleet does? Traces of a real fleet, run again by the pure batcher.
 
 What arrives, and when, is read from Postgres as it was recorded; what a batch costs, from the report of the
-same run; what a job's way to the batcher and back takes, from jobs that come one at a time. Then the simulated
-rate and latencies stand beside those that the fleet had.
+same run; what a job's way to the batcher and back takes, from jobs that come one at a time. Then what was
+simulated stands beside what the fleet did.
 """
 
 from __future__ import annotations
