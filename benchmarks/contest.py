@@ -59,9 +59,7 @@ def contest(bench: Rig, contestants: Sequence[Contestant], plan: Plan, progress:
             run = _once(bench, contestant, counts[contestant.name])
             runs[contestant.name].append(run)
             # Told at once: who is ended before the table has at least this.
-            say(
-                f"{repetition + 1}. {contestant.name}: {run.rate:,.1f}/s, {run.cpu_s_per_1000:.3g} CPU s per 1000"
-            )
+            say(f"{contestant.name}: {run.rate:,.1f}/s, CPU s per 1000: {run.cpu_s_per_1000:.3g}")
     for name, of in runs.items():
         say(f"{name}: {statistics.median(run.rate for run in of):,.0f}/s")
     return runs
