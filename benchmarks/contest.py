@@ -56,7 +56,10 @@ def contest(bench: Rig, contestants: Sequence[Contestant], plan: Plan, progress:
     for repetition in range(plan.repeats):
         for contestant in contestants:
             progress.step(f"{contestant.name}: {repetition + 1} of {plan.repeats}")
-            runs[contestant.name].append(_once(bench, contestant, counts[contestant.name]))
+            run = _once(bench, contestant, counts[contestant.name])
+            runs[contestant.name].append(run)
+            # Told at once: who is ended before the table has at least this.
+            say(f"{contestant.name}: {run.rate:,.1f}/s, CPU s per 1000: {run.cpu_s_per_1000:.3g}")
     for name, of in runs.items():
         say(f"{name}: {statistics.median(run.rate for run in of):,.0f}/s")
     return runs

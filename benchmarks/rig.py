@@ -74,13 +74,15 @@ def say(text: str) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
-def wait_for(is_true: Callable[[], object], what: str, *, within_s: float = READY_WITHIN_S) -> float:
+def wait_for(
+    is_true: Callable[[], object], what: str, *, within_s: float = READY_WITHIN_S, poll_s: float = POLL_S
+) -> float:
     """Poll until something is true; returns the seconds it took, TimeoutError when it takes too long."""
     began = time.perf_counter()
     while not is_true():
         if time.perf_counter() - began > within_s:
             raise TimeoutError(f"{what} did not come about within {within_s:.0f} s")
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
     return time.perf_counter() - began
 
 

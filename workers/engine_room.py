@@ -161,8 +161,6 @@ class EngineRoom:
             case messages.Finished(outcomes):
                 for outcome in outcomes:
                     self._finished(engine, outcome)
-            case _:
-                pass
 
     def gone(self, mail: EngineGone) -> None:
         """An engine has ended: its unfinished jobs go back, fail, or are given to a new one."""

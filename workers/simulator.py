@@ -31,13 +31,15 @@ def simulate(
     *,
     held_rows: int | None = None,
     sizing: Sizing | None = None,
+    way_s: float = 0.0,
 ) -> Simulation:
     """Run a trace to its end.
 
     `held_rows` bounds what is claimed, class by class, as a hub does (None: everything is). A `sizing` brings
-    what is known of costs, and learns on; without one the sizes are learnt on the way.
+    what is known of costs, and learns on; without one the sizes are learnt on the way. `way_s` is what a job
+    takes besides, half of it from its submission to the batcher and half from its last batch to its result.
     """
-    return _Worker(Batcher(limits, sizing), cost, held_rows).run(trace)
+    return _Worker(Batcher(limits, sizing), cost, held_rows, way_s / 2).run(trace)
 
 
 def fitted(sizing: Sizing) -> Cost:
@@ -48,10 +50,13 @@ def fitted(sizing: Sizing) -> Cost:
 class _Worker:
     """The state of one simulation."""
 
-    def __init__(self, batcher: Batcher[SimulatedJob], cost: Cost, held_rows: int | None) -> None:
+    def __init__(
+        self, batcher: Batcher[SimulatedJob], cost: Cost, held_rows: int | None, half_way_s: float
+    ) -> None:
         self._batcher = batcher
         self._cost = cost
         self._held_rows = held_rows
+        self._half_way_s = half_way_s
         self._held: Counter[Priority] = Counter()
         self._queues: dict[Priority, deque[SimulatedJob]] = {priority: deque() for priority in Priority}
         self._deadlines: list[tuple[float, int, SimulatedJob]] = []
@@ -62,17 +67,20 @@ class _Worker:
 
     def run(self, trace: Iterable[Arrival]) -> Simulation:
         arrivals = deque(trace)
-        now = arrivals[0].at_s if arrivals else 0.0
+        now = self._next_arrival(arrivals) if arrivals else 0.0
         while now < inf:
-            while arrivals and arrivals[0].at_s <= now:
+            while self._next_arrival(arrivals) <= now:
                 self._arrive(arrivals.popleft())
             if self._free_at <= now:
                 self._finish(now)
             self._expire(now)
             self._claim(now)
             self._fill(now)
-            now = min(self._next_moment(now), arrivals[0].at_s if arrivals else inf)
+            now = min(self._next_moment(now), self._next_arrival(arrivals))
         return self._result
+
+    def _next_arrival(self, arrivals: deque[Arrival]) -> float:
+        return arrivals[0].at_s + self._half_way_s if arrivals else inf
 
     def _arrive(self, arrival: Arrival) -> None:
         number = len(self._result.jobs)
@@ -135,13 +143,13 @@ class _Worker:
         batch = self._running
         assert batch is not None
         self._batcher.measured(batch, now - self._began_at)
-        self._result.ended_s = now
+        self._result.ended_s = now + self._half_way_s
         for row in batch.rows:
             job = row.ticket
             job.remaining -= 1
             self._held[job.priority] -= 1
             if not job.remaining:
-                job.finished_s = now
+                job.finished_s = now + self._half_way_s
         prefetched, self._prefetched = self._prefetched, None
         if prefetched is not None:
             prefetched = self._batcher.overtake(prefetched, now) or prefetched

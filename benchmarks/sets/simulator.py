@@ -1,7 +1,8 @@
 """Does the simulator know what the fleet does? Traces of a real fleet, run again by the pure batcher.
 
-What arrives, and when, is read from Postgres as it was recorded; what a batch costs, from the worker's own
-report of the same run. Then the simulated rate and latencies stand beside those that the fleet had.
+What arrives, and when, is read from Postgres as it was recorded; what a batch costs, from the report of the
+same run; what a job's way to the batcher and back takes, from jobs that come one at a time. Then what was
+simulated stands beside what the fleet did.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ SHARE = 0.6
 SECONDS, QUICK_SECONDS = 14.0, 6.0
 RATE_FIRST = 100.0
 SENDERS = 4
+LONE_JOBS = 20
 REPORTED_AFTER_S = 2.0
 """A worker tells its costs with its heartbeat."""
 
@@ -57,31 +59,50 @@ class Recorded:
 def measure(plan: Plan, progress: Progress) -> Sequence[Report]:
     """A backlog, and random arrivals, in turn; the first backlog only teaches the worker the costs."""
     seconds, repeats = QUICK_SECONDS if plan.quick else SECONDS, plan.repeats
-    progress.expect(2 * repeats + 1)
-    pairs: dict[str, list[tuple[Recorded, Simulation]]] = {"backlog": [], "random": []}
+    progress.expect(3 * repeats + 1)
+    pairs: dict[str, list[tuple[Recorded, Simulation]]] = {"backlog": [], "random arrivals": []}
+    ways: list[float] = []
     with rig({MODEL: MODELS / MODEL}) as bench:
         bench.the_worker()
         progress.step("first backlog")
-        rate = _backlog(bench, RATE_FIRST * seconds)[0].rate
+        rate = _backlog(bench, RATE_FIRST * seconds, way_s=0.0)[0].rate
         for _ in range(repeats):
+            progress.step("one job at a time")
+            ways.append(way_s := _way_s(bench))
             progress.step("backlog")
-            pairs["backlog"].append(_backlog(bench, rate * seconds))
+            pairs["backlog"].append(_backlog(bench, rate * seconds, way_s=way_s))
             progress.step("random arrivals")
-            pairs["random"].append(_random_arrivals(bench, SHARE * rate, seconds))
-    return [_report(pairs)]
+            pairs["random arrivals"].append(_random_arrivals(bench, SHARE * rate, seconds, way_s=way_s))
+    report = _report(pairs)
+    report.notes.append(f"A job's way to the batcher and back, ms: {spread([1000 * way for way in ways])}.")
+    return [report]
 
 
-def _backlog(bench: Rig, rows: float) -> tuple[Recorded, Simulation]:
+def _way_s(bench: Rig) -> float:
+    """How much longer jobs take that come one at a time than the simulator says."""
+    bench.level()
+    client, lengths = bench.client(), {}
+    for number in range(LONE_JOBS):
+        texts = mixed_rows(JOB_ROWS * LONE_JOBS)[number * JOB_ROWS :][:JOB_ROWS]
+        job = client.submit(MODEL, texts)
+        lengths[job.job_id] = _lengths(texts)
+        job.wait(timeout=60)
+    recorded, simulated = _compared(bench, lengths, way_s=0.0)
+    taken = zip(recorded.latencies, simulated.jobs, strict=True)
+    return max(0.0, statistics.median(fleet_s - job.latency_s for fleet_s, job in taken))
+
+
+def _backlog(bench: Rig, rows: float, *, way_s: float) -> tuple[Recorded, Simulation]:
     """Everything at once, in jobs of eight texts."""
     bench.level()
     client, texts = bench.client(), mixed_rows(int(rows) // JOB_ROWS * JOB_ROWS)
     parts = [texts[start : start + JOB_ROWS] for start in range(0, len(texts), JOB_ROWS)]
     jobs = client.submit_jobs(MODEL, parts)
     lengths = {job.job_id: _lengths(part) for part, job in zip(parts, jobs, strict=True)}
-    return _compared(bench, lengths)
+    return _compared(bench, lengths, way_s=way_s)
 
 
-def _random_arrivals(bench: Rig, rate: float, seconds: float) -> tuple[Recorded, Simulation]:
+def _random_arrivals(bench: Rig, rate: float, seconds: float, *, way_s: float) -> tuple[Recorded, Simulation]:
     """Jobs of eight texts, Poisson, at so many texts a second."""
     bench.level()
     client = bench.client()
@@ -94,7 +115,7 @@ def _random_arrivals(bench: Rig, rate: float, seconds: float) -> tuple[Recorded,
         sender.start()
     for sender in senders:
         sender.join()
-    return _compared(bench, lengths)
+    return _compared(bench, lengths, way_s=way_s)
 
 
 def _moments(rate: float, seconds: float, seed: int) -> list[float]:
@@ -117,7 +138,7 @@ def _lengths(texts: Sequence[Any]) -> list[int]:
     return [len(text) for text in texts]
 
 
-def _compared(bench: Rig, lengths: dict[UUID, list[int]]) -> tuple[Recorded, Simulation]:
+def _compared(bench: Rig, lengths: dict[UUID, list[int]], *, way_s: float) -> tuple[Recorded, Simulation]:
     wait_for(lambda: bench.finished() == len(lengths), "every job has ended", within_s=300)
     jobs = bench.ask(RECORDED)
     first, last = jobs[0][1], max(job[4] for job in jobs)
@@ -128,16 +149,16 @@ def _compared(bench: Rig, lengths: dict[UUID, list[int]]) -> tuple[Recorded, Sim
     recorded = Recorded(
         trace, [finished - at for _, at, _, _, finished in jobs], sum(job[2] for job in jobs) / (last - first)
     )
-    return recorded, _simulated(bench, trace)
+    return recorded, _simulated(bench, trace, way_s)
 
 
-def _simulated(bench: Rig, trace: Sequence[Arrival]) -> Simulation:
+def _simulated(bench: Rig, trace: Sequence[Arrival], way_s: float) -> Simulation:
     limits = read_config(MODELS / MODEL / "1").batching
     time.sleep(REPORTED_AFTER_S)
     (told,) = bench.value(TOLD).values()
     cost, sizing = (Sizing.of(limits.max_rows, told["sizing"]) for _ in range(2))
     held = credit_rows(limits, told["rows_per_s"])
-    return simulate(trace, limits, fitted(cost), held_rows=held, sizing=sizing)
+    return simulate(trace, limits, fitted(cost), held_rows=held, sizing=sizing, way_s=way_s)
 
 
 def _report(pairs: dict[str, list[tuple[Recorded, Simulation]]]) -> Report:

@@ -291,3 +291,15 @@ def test_a_large_job_is_preprocessed_no_faster_than_the_model_takes_it(tmp_path:
         ahead = outputs_of(engine.run_rows(list(range(9000))))
         # What waits in line, the bunch in hand, and a batch in the model and one prefetched.
         assert max(ahead) <= 512 + 64 + 2 * 64
+
+
+def test_a_batch_is_closed_by_the_bytes_of_its_preprocessed_rows(tmp_path: Path) -> None:
+    code = """
+    class Model:
+        def preprocess(self, row): return row.astype("int64")
+        def forward(self, rows): return [int(row[0]) for row in rows]
+    """
+    with start_engine(tmp_path, code, "[batching]\nmax_bytes = 100").loaded() as engine:
+        rows = [np.full(5, number, np.int8) for number in range(6)]
+        assert outputs_of(engine.run_rows(rows)) == list(range(6))
+        assert [(batch.rows, batch.reason) for batch in engine.batches[:2]] == [(2, "bytes")] * 2

@@ -29,6 +29,14 @@ def test_a_lone_job_takes_what_its_batch_takes() -> None:
     assert (dict(result.sizes), dict(result.reasons)) == ({3: 1}, {"idle": 1})
 
 
+def test_the_way_to_the_batcher_and_back_is_time_in_which_the_model_runs_others() -> None:
+    trace = [Arrival(at_s=0.0, rows=1), Arrival(at_s=0.0, rows=1)]
+    result = simulate(trace, NOTHING_TO_SIZE, one_second, way_s=0.5)
+    assert [job.queued_s for job in result.jobs] == [0.25, 1.25]
+    assert [job.latency_s for job in result.jobs] == [1.5, 2.5]
+    assert (result.busy_s, result.ended_s) == (2.0, 2.5)
+
+
 def test_jobs_behind_one_another_wait_for_those_before() -> None:
     result = simulate([Arrival(at_s=0.0, rows=1)] * 4, NOTHING_TO_SIZE, one_second)
     assert [job.latency_s for job in result.jobs] == [1, 2, 3, 4]

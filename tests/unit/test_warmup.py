@@ -58,6 +58,12 @@ def test_the_largest_batch_of_each_length_comes_first_then_smaller_ones() -> Non
     assert all(timing.seconds > 0 for timing in runner.timings)
 
 
+def test_no_batch_is_larger_than_its_bytes_may_be() -> None:
+    model = Padded()
+    warm_up(Runner(model), config(batching={"max_bytes": 1000}, run={"warmup_lengths": [16]}), Ceilings())
+    assert max(model.ran) == (1000 // (8 * 16), 16)
+
+
 def test_out_of_time_only_the_largest_of_each_length_are_run() -> None:
     model = Padded()
     clock = ticking(100.0)
