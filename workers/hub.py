@@ -75,7 +75,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Finish or give back everything, then end."""
+    """Finish or give back everything, then end; said again, give back at once what has not finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +182,7 @@ class Hub:
         self._mailbox.put(mail)
 
     def drain(self) -> None:
-        """Begin to end; `drained` is set when nothing is held any more."""
+        """Begin to end; `drained` is set when nothing is held any more. Called again, it hurries."""
         self._mailbox.put(Drain())
 
     def stop(self) -> None:
@@ -392,9 +392,11 @@ class Hub:
             self._wire.leave(queue)
 
     def _on_drain(self, mail: Drain) -> None:
-        if self._drain_deadline is None:
-            self._drain_deadline = time.monotonic() + DRAIN_GRACE_S
-            self._engines.stop()
+        if self._drain_deadline is not None:
+            self._drain_deadline = min(self._drain_deadline, time.monotonic())
+            return
+        self._drain_deadline = time.monotonic() + DRAIN_GRACE_S
+        self._engines.stop()
 
     def _go_on_draining(self, now: float) -> None:
         assert self._drain_deadline is not None
