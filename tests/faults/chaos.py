@@ -34,7 +34,7 @@ from tests.waiting import wait_until
 PACES_S = (0.01, 0.02, 0.03, 0.03)
 """Seconds between the submissions of each producer; the last half go over HTTP."""
 
-PAGE, PAGE_PACE_S = 250, 0.4
+PAGE, PAGE_PACE_S = 300, 0.3
 """Jobs that a producer of pages submits at once, and seconds between two pages; it goes directly."""
 
 PAUSES_S = (1.0, 4.0)

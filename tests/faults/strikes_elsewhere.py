@@ -86,7 +86,7 @@ def kill_a_scoring(place: Arena, boundary: str) -> Blow:
     assert hub.process.returncode == -signal.SIGKILL
     for scoring in scorings:
         status = scoring.wait(STRIKE_WITHIN_S)
-        assert (status.state, status.failed) == ("succeeded", 0), status
+        assert (status.state, status.failed) == ("complete", 0), status
     return blow
 
 

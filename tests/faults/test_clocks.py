@@ -28,6 +28,19 @@ job = Client().submit({model!r}, [{number}], deadline_s={deadline_s}, idempotenc
 print(job.id, flush=True)
 """
 
+# Under libfaketime `time.sleep` refuses every argument; what the fleet itself waits by does not.
+SOURCE = """
+import threading
+
+class Model:
+    def load(self, directory, device, *, row_s):
+        self.row_s = row_s
+
+    def forward(self, rows):
+        threading.Event().wait(self.row_s * len(rows))
+        return [row * 2 for row in rows]
+"""
+
 DEADLINE_S = 120.0
 AHEAD, BEHIND = "+10m", "-10m"
 
@@ -55,7 +68,7 @@ def submit_with_clock(place: Arena, offset: str) -> UUID:
 
 
 def test_workers_and_producers_whose_clocks_are_wrong_lose_nothing_and_bury_nobody(tmp_path: Path) -> None:
-    with arena(tmp_path, row_s=0.01, max_rows=16) as place:
+    with arena(tmp_path, source=SOURCE, row_s=0.01, max_rows=16) as place:
         hubs = [place.start_hub(environment=off_by(offset)) for offset in (AHEAD, BEHIND)]
         for offset in (AHEAD, BEHIND, AHEAD, BEHIND):
             submit_with_clock(place, offset)
@@ -68,7 +81,7 @@ def test_workers_and_producers_whose_clocks_are_wrong_lose_nothing_and_bury_nobo
 
 
 def test_a_hub_that_dies_is_missed_by_one_whose_clock_is_wrong(tmp_path: Path) -> None:
-    with arena(tmp_path, row_s=0.05, max_rows=4) as place:
+    with arena(tmp_path, source=SOURCE, row_s=0.05, max_rows=4) as place:
         place.start_hub(environment=off_by(BEHIND))
         other = place.start_hub(environment=off_by(AHEAD))
         place.submit(200)
@@ -82,7 +95,7 @@ def test_a_hub_that_dies_is_missed_by_one_whose_clock_is_wrong(tmp_path: Path) -
 def test_a_clock_that_jumps_to_and_fro_costs_nothing(tmp_path: Path) -> None:
     jumping = tmp_path / "offset"
     jumping.write_text("+0s\n")
-    with arena(tmp_path, row_s=0.01, max_rows=16) as place:
+    with arena(tmp_path, source=SOURCE, row_s=0.01, max_rows=16) as place:
         hubs = [place.start_hub(environment=read_from(jumping)), place.start_hub()]
         place.submit(1000)
         for offset in (AHEAD, BEHIND, "+0s", "+1h", "-1h"):
