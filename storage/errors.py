@@ -20,7 +20,8 @@ ShunterError
 │   ├── DatabaseUnavailable
 │   ├── QueueUnavailable
 │   ├── ObjectStoreUnavailable
-│   └── ApiUnavailable
+│   ├── ApiUnavailable
+│   └── Overloaded
 ├── WorkFailed                   the work was done, and failed
 │   ├── JobFailed
 │   └── RowsFailed
@@ -38,6 +39,7 @@ ShunterError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -48,10 +50,22 @@ MAX_MESSAGE_CHARS = 2000
 """Longer messages are cut: an error is read by people and stored with its row."""
 
 
+# In a URL up to its last @, as a password may hold one; in a DSN or a query up to what ends it there.
+_SECRETS = re.compile(
+    r"(?<=://)([^\s:@/]*:)[^\s/]*@|((?:password|passwd|secret_access_key)\s*=\s*)(?:'[^']*'|[^\s&;,'\"]+)",
+    re.IGNORECASE,
+)
+
+
 def shorten(message: str, limit: int = MAX_MESSAGE_CHARS) -> str:
-    """Cut a message to `limit` characters and drop NUL, which Postgres text cannot hold."""
-    clean = message.replace("\x00", "\\x00").encode("utf-8", "replace").decode()
+    """Cut a message to `limit` characters, drop NUL, which Postgres text cannot hold, and hide passwords."""
+    clean = hide_secrets(message.replace("\x00", "\\x00").encode("utf-8", "replace").decode())
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def hide_secrets(text: str) -> str:
+    """The text without the passwords of the URLs and DSNs in it: drivers and model code quote them."""
+    return _SECRETS.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
 
 
 class ShunterError(Exception):
@@ -234,6 +248,12 @@ class ApiUnavailable(Unavailable):
     """The HTTP API does not answer."""
 
     code = "api_unavailable"
+
+
+class Overloaded(Unavailable):
+    """There is too much at once to be held in memory; the same call may succeed in a moment."""
+
+    code = "overloaded"
 
 
 class WorkFailed(ShunterError):

@@ -91,8 +91,8 @@ def asked_for(environment: Mapping[str, str]) -> str:
     wanted = environment.get(VARIABLE, "").strip()
     if wanted and environment.get(CONSENT) != "yes":
         raise SettingsError(
-            f"{VARIABLE} is {wanted!r}: it makes processes fail on purpose, and loses their work to show that "
-            f"others do it. Unset it; only a fleet that is there to be broken sets {CONSENT}=yes beside it",
+            f"{VARIABLE} is {wanted!r}, which makes processes fail on purpose. Unset it; only a fleet "
+            f"that is there to be broken sets {CONSENT}=yes beside it",
             field=VARIABLE,
         )
     return wanted

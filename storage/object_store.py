@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +44,17 @@ DELETE_BATCH = 1000
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _SETTING = "SHUNTER_OBJECT_STORE"
 _HELP = "use file:///absolute/directory or s3://bucket/prefix"
-_TRY_AGAIN = {"SlowDown", "Throttling", "RequestTimeout", "RequestTimeTooSkewed", "OperationAborted"}
+_TRY_AGAIN = {
+    "BadDigest",
+    "OperationAborted",
+    "RequestTimeTooSkewed",
+    "RequestTimeout",
+    "SlowDown",
+    "Throttling",
+}
+
+DIGEST = "shunter-md5"
+"""The metadata of an S3 object that holds the digest of its bytes, in hexadecimal."""
 
 
 class ObjectStore(Protocol):
@@ -122,15 +134,26 @@ class S3ObjectStore:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def put(self, key: str, data: bytes) -> None:
-        name = self._name(key)
+        name, digest = self._name(key), hashlib.md5(data, usedforsecurity=False).digest()
         with self._errors(key):
-            self._client().put_object(Bucket=self._bucket, Key=name, Body=data)
+            # The server refuses what was damaged on its way, and tells readers what to expect.
+            self._client().put_object(
+                Bucket=self._bucket,
+                Key=name,
+                Body=data,
+                ContentMD5=base64.b64encode(digest).decode(),
+                Metadata={DIGEST: digest.hex()},
+            )
 
     def get(self, key: str) -> bytes:
         name = self._name(key)
         with self._errors(key):
             answer = self._client().get_object(Bucket=self._bucket, Key=name)
-            return check_length(key, answer["Body"].read(), answer["ContentLength"])
+            data = check_length(key, answer["Body"].read(), answer["ContentLength"])
+        told = answer["Metadata"].get(DIGEST)
+        if told is not None and told != hashlib.md5(data, usedforsecurity=False).hexdigest():
+            raise ObjectStoreUnavailable(f"{self.url}: {key} came damaged: its bytes are not those written")
+        return data
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         check_range(start, length)

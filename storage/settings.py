@@ -36,6 +36,9 @@ MAX_JOB_ROWS = 10_000
 MAX_JOB_BYTES = 64 * 2**20
 """Encoded bytes of one job's rows; the block passes through memory whole."""
 
+MAX_OUTPUT_BYTES = 512 * 2**20
+"""Encoded bytes of one job's outputs: the block passes through the engine's memory and its reader's."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:

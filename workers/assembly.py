@@ -7,12 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shunter.storage import failpoints
-from shunter.storage.errors import InvalidInput, ObjectNotFound, ObjectStoreUnavailable, SettingsError
+from shunter.storage.errors import (
+    InvalidInput,
+    ObjectNotFound,
+    ObjectStoreUnavailable,
+    SettingsError,
+    TooLarge,
+)
 from shunter.storage.job import Claim, ClaimedJob, JobState, Move
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import BatchNote, Outcome, RowFailure, failed
 from shunter.storage.payload import encode_rows
 from shunter.storage.results import Blob, output_key, store_block
+from shunter.storage.settings import MAX_OUTPUT_BYTES
 from shunter.workers.batch import Ticket
 from shunter.workers.isolation import Failure, Retry
 from shunter.workers.messages import Run
@@ -23,6 +30,9 @@ if TYPE_CHECKING:
     from shunter.storage.scoring.chunk import Chunk
 
 MOST_BATCHES = 16
+
+MAX_MESSAGES_CHARS, LEAST_MESSAGE_CHARS = 2**20, 80
+"""The messages of one job's failed rows are cut so that they take no more together, but keep so much."""
 
 STORE_RETRY_S = 5.0
 """How long a job waits when the object store cannot be reached."""
@@ -81,13 +91,15 @@ class JobRun(Ticket):
         return self.deadline is not None and self.began_at is None and now + least_s >= self.deadline
 
 
-def assemble(run: JobRun, store: ObjectStore, *, now: float) -> Outcome:
+def assemble(run: JobRun, store: ObjectStore, *, now: float, most_bytes: int = MAX_OUTPUT_BYTES) -> Outcome:
     """The outcome of a job whose rows all have their results; its outputs are stored by then."""
     retry = next((result for result in run.results if isinstance(result, Retry)), None)
     if retry is not None:
         return asked_again(run, retry, now=now)
     try:
         block, failures = _encode(run.results)
+        if len(block) > most_bytes:
+            raise TooLarge(f"they take {len(block)} bytes, and one job's may take {most_bytes}")
         if len(failures) == len(run.results):
             return all_failed(run, failures, now=now)
         output = store_block(store, block, key=lambda: output_key(*run.claim))
@@ -175,13 +187,15 @@ def _encode(results: list[Any]) -> tuple[bytes, tuple[RowFailure, ...]]:
 
 
 def _encode_settled(results: list[Any]) -> tuple[bytes, tuple[RowFailure, ...]]:
-    failures = tuple(
-        RowFailure(index, result.code, result.message)
-        for index, result in enumerate(results)
-        if isinstance(result, Failure)
-    )
+    failures = _bounded([(index, r) for index, r in enumerate(results) if isinstance(r, Failure)])
     outputs = [None if isinstance(result, Failure) else result for result in results] if failures else results
     return encode_rows(outputs), failures
+
+
+def _bounded(failures: list[tuple[int, Failure]]) -> tuple[RowFailure, ...]:
+    """So many messages that together they stay small: they are stored in one row, and read in one answer."""
+    limit = max(LEAST_MESSAGE_CHARS, MAX_MESSAGES_CHARS // max(1, len(failures)))
+    return tuple(RowFailure(index, f.code, f.message[:limit]) for index, f in failures)
 
 
 def _encodable(result: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -107,6 +108,9 @@ class HubStep(bootsteps.StartStopStep):
             wire.unbind()
             return
         hub.drain()
+        # Whoever asks again does not want to wait; Celery itself would not listen.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: hub.drain())
         while not hub.drained.wait(PUMP_S):
             wire.pump()
         wire.pump()

@@ -24,6 +24,11 @@ class Draining:
         """The worker is to end."""
         self._deadline = now + DRAIN_GRACE_S
 
+    def hurry(self, now: float) -> None:
+        """It was told so again: what still runs is overdue at once."""
+        assert self._deadline is not None, "only a drain that has begun can hurry; this is a bug"
+        self._deadline = min(self._deadline, now)
+
     def overdue(self, now: float) -> bool:
         """Whether what still runs must be ended."""
         return self._deadline is not None and now > self._deadline

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from shunter.storage import failpoints
 from shunter.storage.errors import ModelError, ModelLoadError
+from shunter.storage.log_lines import log_to
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.model_registry import read_config
 from shunter.storage.object_store import open_object_store
@@ -178,7 +179,7 @@ def _bind_to_hub() -> None:
 
 
 def _log_to_stderr() -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    log_to(logging.StreamHandler(), logging.WARNING)
     logging.getLogger("shunter").setLevel(logging.INFO)
 
 

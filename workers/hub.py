@@ -53,7 +53,7 @@ MAILS_A_TICK = 100
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Finish or give back everything, then end."""
+    """Finish or give back everything, then end; said again, give back at once what has not finished."""
 
 
 class Hub:
@@ -143,7 +143,7 @@ class Hub:
         self._mailbox.put(mail)
 
     def drain(self) -> None:
-        """Begin to end; `drained` is set when nothing is held any more."""
+        """Begin to end; `drained` is set when nothing is held any more. Called again, it hurries."""
         self._mailbox.put(Drain())
 
     def stop(self) -> None:
@@ -291,8 +291,11 @@ class Hub:
             self._engines.withdraw(key)
 
     def _on_drain(self, mail: Drain) -> None:
-        if not self._draining.begun:
-            self._draining.begin(time.monotonic())
+        now = time.monotonic()
+        if self._draining.begun:
+            self._draining.hurry(now)
+        else:
+            self._draining.begin(now)
             self._engines.stop()
 
     def _go_on_draining(self, now: float) -> None:

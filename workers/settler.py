@@ -26,7 +26,7 @@ MAX_OUTCOMES = 1000
 """Outcomes written by one statement."""
 
 MAX_BYTES = 32 * 2**20
-"""Bytes of outputs written by one statement."""
+"""Bytes of outputs and messages written by one statement."""
 
 MAX_ANNOUNCED = 16
 """So few outcomes are announced to whoever waits; where more end together, asking now and then will do."""
@@ -177,5 +177,6 @@ def parts(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]]:
 
 
 def _size(settlement: Settlement) -> int:
-    blob = settlement.outcome.output
-    return len(blob.inline) if blob is not None and blob.inline is not None else 0
+    blob, failures = settlement.outcome.output, settlement.outcome.failures
+    inline = len(blob.inline) if blob is not None and blob.inline is not None else 0
+    return inline + sum(len(failure.message) for failure in failures)

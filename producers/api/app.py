@@ -15,7 +15,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from shunter.producers.api import answers
-from shunter.producers.api.body import MAX_BODY_BYTES
+from shunter.producers.api.body import MAX_BODIES_BYTES, MAX_BODY_BYTES
+from shunter.producers.api.body_room import BodyRoom
 from shunter.producers.api.context import Context
 from shunter.producers.api.docs_page import add_docs_page
 from shunter.producers.api.fleet import fleet, health
@@ -35,7 +36,9 @@ THREADS = 16
 """Requests that may talk to the services at once; the pool of database connections holds as many."""
 
 
-def create_app(settings: Settings, *, max_body_bytes: int = MAX_BODY_BYTES) -> FastAPI:
+def create_app(
+    settings: Settings, *, max_body_bytes: int = MAX_BODY_BYTES, max_bodies_bytes: int = MAX_BODIES_BYTES
+) -> FastAPI:
     """The HTTP API over the services that the settings name; it connects when first asked.
 
     If the settings hold an API key, everything under /v1 asks for it.
@@ -46,6 +49,7 @@ def create_app(settings: Settings, *, max_body_bytes: int = MAX_BODY_BYTES) -> F
         polls=LongPolls(backend.watcher),
         metrics=Metrics(partial(depths, backend.database), backend.workers.present),
         max_body_bytes=max_body_bytes,
+        bodies=BodyRoom(max_bodies_bytes),
     )
     app = FastAPI(
         title="Shunter",

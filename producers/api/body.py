@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from shunter.producers.api.body_room import Take
 from shunter.producers.schemas import JobRequest
 from shunter.storage.errors import InvalidInput, TooLarge
 from shunter.storage.payload import from_json
@@ -18,6 +19,12 @@ from shunter.storage.settings import MAX_JOB_BYTES
 
 MAX_BODY_BYTES = 2 * MAX_JOB_BYTES
 """JSON takes more room than the encoded rows: base64 a third, numbers as text two times and more."""
+
+MAX_BODIES_BYTES = 4 * MAX_BODY_BYTES
+"""Of all requests under way."""
+
+MAX_DOCUMENT_BYTES = 2**20
+"""Of a request that names things, and holds no rows."""
 
 MAX_ERRORS = 20
 
@@ -48,8 +55,8 @@ class UnsupportedMediaType(InvalidInput):
     http_status = 415
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The raw body; UnsupportedMediaType, or TooLarge as soon as it is known."""
+async def read_body(request: Request, limit: int, take: Take | None = None) -> bytes:
+    """The raw body; UnsupportedMediaType, TooLarge as soon as it is known, or what `take` raises."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         # A page in a browser can post other types to any address without asking its owner.
@@ -59,6 +66,8 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise _too_large(int(declared), limit)
     body = bytearray()
     async for chunk in request.stream():
+        if take is not None:
+            take(len(chunk))
         body += chunk
         if len(body) > limit:
             raise _too_large(len(body), limit)

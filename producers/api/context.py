@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from shunter.producers.api.body_room import BodyRoom
 from shunter.producers.api.long_polls import LongPolls
 from shunter.producers.api.metrics import Metrics
 from shunter.producers.direct import DirectBackend
@@ -20,6 +21,7 @@ class Context:
     polls: LongPolls
     metrics: Metrics
     max_body_bytes: int
+    bodies: BodyRoom
 
 
 def _context(request: Request) -> Context:

@@ -75,8 +75,9 @@ _BODY = {
 )
 async def submit(request: Request, context: WithContext, idempotency_key: Key = None) -> Response:
     """The job is stored when this answers; poll its `self` link, or ask with `?wait=`."""
-    body = await read_body(request, context.max_body_bytes)
-    status = await run_in_threadpool(_submit, context, body, _utf8(idempotency_key))
+    with context.bodies.hold() as take:
+        body = await read_body(request, context.max_body_bytes, take)
+        status = await run_in_threadpool(_submit, context, body, _utf8(idempotency_key))
     return answer(job_document(status), 202, headers={"Location": f"/v1/jobs/{status.id}"})
 
 

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from shunter.producers.api.answers import answer, problems
-from shunter.producers.api.body import read_body, read_model
+from shunter.producers.api.body import MAX_DOCUMENT_BYTES, read_body, read_model
 from shunter.producers.api.context import WithContext
 from shunter.producers.schemas import (
     EstimateDocument,
@@ -43,7 +43,7 @@ def _body_of(model: type) -> dict[str, object]:
 )
 async def create(request: Request, context: WithContext) -> Response:
     """Begins a scoring, or finds the one that answers the same question; places are those of the hosts."""
-    body = read_model(ScoringBody, await read_body(request, context.max_body_bytes))
+    body = read_model(ScoringBody, await read_body(request, MAX_DOCUMENT_BYTES))
     asked = ScoringRequest(**body.model_dump())
     status = await run_in_threadpool(lambda: context.backend.scorings.create(asked))
     return _accepted(status)
@@ -58,7 +58,7 @@ async def create(request: Request, context: WithContext) -> Response:
 )
 async def estimate(request: Request, context: WithContext) -> Response:
     """Rows, workers and their measured rate; stores nothing."""
-    body = read_model(ScoringBody, await read_body(request, context.max_body_bytes))
+    body = read_model(ScoringBody, await read_body(request, MAX_DOCUMENT_BYTES))
     asked = ScoringRequest(**body.model_dump())
     return answer(asdict(await run_in_threadpool(lambda: context.backend.scorings.estimate(asked))))
 
@@ -113,7 +113,7 @@ def cancel(context: WithContext, id: UUID) -> Response:
 )
 async def retry_errors(request: Request, context: WithContext, id: UUID) -> Response:
     """Begins a scoring of the rows that failed in this one, by the newest version if none is named."""
-    body = read_model(RetryRequest, await read_body(request, context.max_body_bytes))
+    body = read_model(RetryRequest, await read_body(request, MAX_DOCUMENT_BYTES))
     status = await run_in_threadpool(
         lambda: context.backend.scorings.retry_errors(id, output=body.output, version=body.version)
     )

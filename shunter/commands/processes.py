@@ -10,9 +10,8 @@ import sys
 import click
 
 from shunter.storage.errors import SettingsError
+from shunter.storage.log_lines import log_to
 from shunter.storage.settings import Settings
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 host_option = click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 is every one."
@@ -112,7 +111,7 @@ def migrate() -> None:
 
 
 def _log(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    log_to(logging.StreamHandler(), level.upper())
     logging.captureWarnings(True)
 
 

@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 from uuid import UUID
 
@@ -68,7 +69,13 @@ SELECT id, count(*) FILTER (WHERE target = '{JobState.SUCCEEDED}'),
 FROM moves WHERE id = ANY(%s::uuid[]) GROUP BY id
 """
 
+NOT_RUNNING = f"""
+SELECT id FROM jobs WHERE state = '{JobState.QUEUED}' OR (state = '{JobState.RUNNING}'
+    AND worker NOT IN (SELECT incarnation FROM workers WHERE ended_at IS NULL AND pid = ANY(%s)))
+"""
+
 PATIENCE_S = 60.0
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +151,12 @@ class Arena:
         self.postgres.stop()
 
     def start_hub(
-        self, armed: str = "", *, database_url: str | None = None, redis_url: str | None = None
+        self,
+        armed: str = "",
+        *,
+        database_url: str | None = None,
+        redis_url: str | None = None,
+        environment: Mapping[str, str] = NOTHING,
     ) -> Hub:
         """A worker that has registered, with failpoints and other ways to Postgres and Redis if given."""
         settings = replace(
@@ -152,7 +164,9 @@ class Arena:
             database_url=database_url or self.settings.database_url,
             redis_url=redis_url or self.settings.redis_url,
         )
-        process = self.spawn(["-m", "shunter", "worker", "--log-level", "warning"], armed, settings)
+        process = self.spawn(
+            ["-m", "shunter", "worker", "--log-level", "warning"], armed, settings, environment=environment
+        )
         incarnation = wait_until(lambda: self._first_incarnation(process), PATIENCE_S)
         assert incarnation is not None
         hub = Hub(process, incarnation)
@@ -160,17 +174,20 @@ class Arena:
         return hub
 
     def spawn(
-        self, arguments: Iterable[str], armed: str = "", settings: Settings | None = None
+        self,
+        arguments: Iterable[str],
+        armed: str = "",
+        settings: Settings | None = None,
+        *,
+        environment: Mapping[str, str] = NOTHING,
     ) -> subprocess.Popen[bytes]:
         """A Python process in the fleet's environment, which dies with this one."""
         settings = settings or self.settings
         failing = {failpoints.VARIABLE: armed, failpoints.CONSENT: "yes"}
-        environment = {**os.environ, **settings.environment(), **failing}
+        whole = {**os.environ, **settings.environment(), **failing, **environment}
         command = tethered([sys.executable, "-P", *arguments], death_signal=signal.SIGKILL)
         with (self.directory / "processes.log").open("ab") as log:
-            return subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            return subprocess.Popen(command, env=whole, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def incarnation_of(self, pid: int) -> UUID | None:
         """The worker that this process is now."""
@@ -224,6 +241,15 @@ class Arena:
     def epochs(self) -> set[int]:
         """The epochs that jobs have reached."""
         return {row[0] for row in self.ask("SELECT DISTINCT epoch FROM jobs")}
+
+    def not_running(self) -> list[UUID]:
+        """Jobs that have not ended, and that no living worker of the arena has in hand."""
+        living = [hub.pid for hub in self.hubs if not hub.dead]
+        return [id for (id,) in self.ask(NOT_RUNNING, (living,))]
+
+    def held_by(self, hub: Hub) -> list[UUID]:
+        """Jobs that a worker has in hand."""
+        return [claim.id for claim in self.repository.held(hub.incarnation)]
 
     def ask(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """The rows that a statement returns."""
@@ -303,19 +329,28 @@ def arena(
     max_attempts: int = 3,
     persistence: bool = True,
     source: str = SOURCE,
+    object_store: str | None = None,
+    through: Callable[[Path, str], AbstractContextManager[str]] | None = None,
 ) -> Iterator[Arena]:
-    """An arena whose model takes `row_s` seconds for a row, and is `source`."""
+    """An arena whose model takes `row_s` seconds for a row, and is `source`.
+
+    Everybody reaches Postgres `through` what this makes of a directory and a database URL, if given.
+    """
     toml = (
         f"[batching]\nmax_rows = {max_rows}\n[run]\nmax_attempts = {max_attempts}\n"
         f"[params]\nrow_s = {row_s}\n"
     )
+    directory.mkdir(exist_ok=True)
     models = directory / "models"
     write_model(models, MODEL, source, toml=toml)
     with ExitStack() as undo:
         postgres = undo.enter_context(start_postgres(directory / "postgres"))
+        url = postgres.url
+        if through is not None:
+            url = undo.enter_context(through(directory / "front", url))
         settings = Settings(
-            database_url=postgres.url,
-            object_store=(directory / "objects").as_uri(),
+            database_url=url,
+            object_store=object_store or (directory / "objects").as_uri(),
             models=str(models),
         )
         migrate(settings.database_url)

@@ -1,4 +1,4 @@
-"""`make chaos`: kill workers at every boundary, many times, and count what was lost."""
+"""`make chaos`: kill at every failpoint, many times, count what was lost, and tell when it ran again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from tests.faults.arena import arena, chosen
-from tests.faults.strikes import Line, report, spread, strike
+from tests.faults.strikes import EVERYWHERE, Line, report, spread, strike
+from tests.faults.strikes_elsewhere import SOURCE
 
 
 def main() -> int:
@@ -19,9 +20,14 @@ def main() -> int:
     parser.add_argument("--tries", type=int, default=220)
     arguments = parser.parse_args()
     rng, began = chosen(arguments.seed), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="shunter-chaos-") as directory, arena(Path(directory)) as place:
+    with (
+        tempfile.TemporaryDirectory(prefix="shunter-chaos-") as directory,
+        arena(Path(directory), source=SOURCE) as place,
+    ):
         place.start_hub()
-        strikes = [strike(place, boundary, rng) for boundary in spread(arguments.tries, rng)]
+        # Its engine is there before any is armed.
+        place.wait(place.submit(1))
+        strikes = [strike(place, boundary, rng) for boundary in spread(arguments.tries, rng, EVERYWHERE)]
         place.wait()
         lines = report(place, strikes)
     _show(lines)
@@ -30,15 +36,15 @@ def main() -> int:
 
 
 def _show(lines: list[Line]) -> None:
-    names = ("tries", "jobs", "lost", "wrong", "doubled", "mean s", "worst s")
+    names = ("tries", "jobs", "lost", "wrong", "doubled", "to rerun", "median s", "worst s")
     print(f"{'killed at':28}" + "".join(f"{name:>9}" for name in names))
     for line in lines:
         tally = line.tally
-        counts = (line.tries, tally.jobs, tally.unfinished, tally.wrong, tally.doubled)
+        counts = (line.tries, tally.jobs, tally.unfinished, tally.wrong, tally.doubled, line.affected)
         print(
             f"{line.boundary:28}"
             + "".join(f"{count:9}" for count in counts)
-            + f"{line.mean_s:9.1f}{line.worst_s:9.1f}"
+            + f"{line.median_s:9.1f}{line.worst_s:9.1f}"
         )
 
 

@@ -28,14 +28,19 @@ from tests.faults.arena import Arena, arena, chosen, pass_time
 from tests.faults.ledger import MODEL_SOURCE, SECRET, Ledger, violations
 from tests.faults.load import Producer
 from tests.faults.nemesis import STRIKES, Nemesis, Struck
+from tests.faults.pgbouncer import pgbouncer
 from tests.waiting import wait_until
 
 PACES_S = (0.01, 0.02, 0.03, 0.03)
 """Seconds between the submissions of each producer; the last half go over HTTP."""
 
+PAGE, PAGE_PACE_S = 300, 0.3
+"""Jobs that a producer of pages submits at once, and seconds between two pages; it goes directly."""
+
 PAUSES_S = (1.0, 4.0)
 """Between two strikes."""
 
+ROW_S = 0.0005
 HEALED_WITHIN_S = 180.0
 
 RAN_AGAIN = """
@@ -61,15 +66,20 @@ def campaign(
     *,
     seconds: float,
     only: Sequence[str] = (),
+    in_pages: bool = False,
+    through_pgbouncer: bool = False,
     healed_within_s: float = HEALED_WITHIN_S,
 ) -> Verdict:
-    """Strike for so many seconds under load, heal, and check."""
+    """Strike for so many seconds under load, much of it `in_pages` if wanted, heal, and check."""
     with ExitStack() as stack:
-        place = stack.enter_context(arena(directory, row_s=0.001, max_rows=64, source=MODEL_SOURCE))
+        through = pgbouncer if through_pgbouncer else None
+        place = stack.enter_context(
+            arena(directory, row_s=ROW_S, max_rows=64, source=MODEL_SOURCE, through=through)
+        )
         nemesis, ledger = Nemesis(place, rng, only), Ledger()
         stack.callback(nemesis.stop_api)
         baseline = _redis_keys(place)
-        with _producers(place, nemesis.url, ledger, rng):
+        with _producers(place, nemesis.url, ledger, rng, in_pages):
             until = time.monotonic() + seconds
             while time.monotonic() < until:
                 pass_time(rng.uniform(*PAUSES_S))
@@ -85,7 +95,9 @@ def campaign(
 
 
 @contextmanager
-def _producers(place: Arena, url: str, ledger: Ledger, rng: random.Random) -> Iterator[None]:
+def _producers(  # noqa: PLR0917 - what a campaign is made of
+    place: Arena, url: str, ledger: Ledger, rng: random.Random, in_pages: bool
+) -> Iterator[None]:
     def direct() -> Client:
         return Client(settings=place.settings)
 
@@ -97,6 +109,8 @@ def _producers(place: Arena, url: str, ledger: Ledger, rng: random.Random) -> It
         Producer(way, ledger, seed=rng.randrange(10**9), pace_s=pace_s)
         for way, pace_s in zip(ways, PACES_S, strict=True)
     ]
+    if in_pages:
+        producers.append(Producer(direct, ledger, seed=rng.randrange(10**9), pace_s=PAGE_PACE_S, page=PAGE))
     try:
         yield
     finally:
@@ -171,6 +185,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="0 takes any, and prints it")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--only", action="append", default=[], choices=sorted(STRIKES))
+    parser.add_argument("--pages", action="store_true", help="submit most jobs in pages: several hundred/s")
+    parser.add_argument("--pgbouncer", action="store_true", help="put everybody behind PgBouncer")
     parser.add_argument("--healed-within", type=float, default=HEALED_WITHIN_S, metavar="SECONDS")
     arguments = parser.parse_args()
     rng = chosen(arguments.seed)
@@ -180,6 +196,8 @@ def main() -> int:
             rng,
             seconds=60 * arguments.minutes,
             only=arguments.only,
+            in_pages=arguments.pages,
+            through_pgbouncer=arguments.pgbouncer,
             healed_within_s=arguments.healed_within,
         )
     report(verdict)

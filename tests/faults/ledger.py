@@ -67,9 +67,9 @@ def expected(number: int) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One submission: its key, its rows, and the job that it was promised, if any."""
+    """One submission: its key if it had one, its rows, and the job that it was promised, if any."""
 
-    key: str
+    key: str | None
     numbers: tuple[int, ...]
     job: UUID | None
     cancelled: bool = False
@@ -137,7 +137,7 @@ def durable(entry: Entry, fate: Fate | None) -> str | None:
     """I3: what was accepted is there, and its key names it."""
     if fate is None:
         return "was accepted, and is not there"
-    return None if fate.keyed == entry.job else f"its key names {fate.keyed}"
+    return None if entry.key is None or fate.keyed == entry.job else f"its key names {fate.keyed}"
 
 
 def counted(entry: Entry, fate: Fate | None) -> str | None:
@@ -202,7 +202,7 @@ def _fates(place: Arena, page: Sequence[Entry]) -> dict[UUID, Fate]:
     store = open_object_store(place.settings.object_store)
     jobs, results = place.repository.get_many(ids), place.repository.results(ids)
     moves = {id: (endings, revivals) for id, endings, revivals in place.ask(MOVES, (ids,))}
-    keys = dict(place.ask(KEYS, ([entry.key for entry in page],)))
+    keys = dict(place.ask(KEYS, ([entry.key for entry in page if entry.key],)))
     fates = {}
     for entry in page:
         id = entry.job
@@ -210,5 +210,6 @@ def _fates(place: Arena, page: Sequence[Entry]) -> dict[UUID, Fate]:
             continue
         blob = results[id].output
         outputs = None if blob is None else decode_rows(load_block(store, blob))
-        fates[id] = Fate(jobs[id], results[id], outputs, *moves.get(id, (0, 0)), keys.get(entry.key))
+        keyed = keys.get(entry.key) if entry.key else None
+        fates[id] = Fate(jobs[id], results[id], outputs, *moves.get(id, (0, 0)), keyed)
     return fates

@@ -6,13 +6,17 @@ import itertools
 import random
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 from shunter import AlreadyFinished, Client, Unavailable
 from tests.faults.arena import MODEL
 from tests.faults.ledger import SECRET, Entry, Ledger
 
+Answer = TypeVar("Answer")
+
 MAX_ROWS = 8
+MAX_ROWS_IN_PAGE = 2
 CANCELS = 0.03
 """The share of jobs that are cancelled right after they were submitted."""
 
@@ -21,12 +25,16 @@ PAUSE_S = 0.2
 
 
 class Producer:
-    """A thread that submits jobs of a few rows until it is stopped; each is tried until it is answered."""
+    """A thread that submits jobs of a few rows until it is stopped; each is tried until it is answered.
+
+    With `page` above 1 it submits so many jobs at once, all or none, and without keys.
+    """
 
     def __init__(
-        self, connect: Callable[[], Client], ledger: Ledger, *, seed: int, pace_s: float = 0.0
+        self, connect: Callable[[], Client], ledger: Ledger, *, seed: int, pace_s: float = 0.0, page: int = 1
     ) -> None:
         self._connect = connect
+        self._page = page
         self._ledger = ledger
         self._rng = random.Random(seed)
         self._pace_s = pace_s
@@ -47,21 +55,37 @@ class Producer:
     def _run(self) -> None:
         with self._connect() as client:
             while not self._stopping.wait(self._pace_s):
-                self._submit(client)
+                if self._page > 1:
+                    self._submit_page(client)
+                else:
+                    self._submit(client)
 
     def _submit(self, client: Client) -> None:
-        numbers = tuple(itertools.islice(self._numbers, self._rng.randint(1, MAX_ROWS)))
-        key = uuid4().hex
+        numbers, key = self._some(MAX_ROWS), uuid4().hex
+        job = self._until_answered(
+            lambda: client.submit(MODEL, list(numbers), idempotency_key=key, metadata={"note": SECRET})
+        )
+        cancelled = self._rng.random() < CANCELS and self._cancel(client, job.id)
+        self._ledger.note(Entry(key, numbers, UUID(job.id), cancelled))
+
+    def _submit_page(self, client: Client) -> None:
+        page = [self._some(MAX_ROWS_IN_PAGE) for _ in range(self._page)]
+        jobs = self._until_answered(
+            lambda: client.submit_jobs(MODEL, [list(numbers) for numbers in page], metadata={"note": SECRET})
+        )
+        for job, numbers in zip(jobs, page, strict=True):
+            self._ledger.note(Entry(None, numbers, UUID(job.id)))
+
+    def _some(self, at_most: int) -> tuple[int, ...]:
+        return tuple(itertools.islice(self._numbers, self._rng.randint(1, at_most)))
+
+    def _until_answered(self, submit: Callable[[], Answer]) -> Answer:
         while True:
             try:
-                job = client.submit(MODEL, list(numbers), idempotency_key=key, metadata={"note": SECRET})
+                return submit()
             except Unavailable as error:
                 self._ledger.refused(error.code)
                 self._stopping.wait(PAUSE_S)
-            else:
-                break
-        cancelled = self._rng.random() < CANCELS and self._cancel(client, job.id)
-        self._ledger.note(Entry(key, numbers, UUID(job.id), cancelled))
 
     def _cancel(self, client: Client, id: str) -> bool:
         try:

@@ -5,6 +5,7 @@ python -m tests.faults.mutations
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -120,7 +121,13 @@ NONE = Mutation("none: the code as it is", [], HUB_KILLS)
 
 def main() -> int:
     """Returns the exit code: 1 if a bug was not caught, or the code itself is."""
-    outcomes = [(mutation, *_try(mutation)) for mutation in (NONE, *MUTATIONS)]
+    parser = argparse.ArgumentParser(description=__doc__)
+    every = (NONE, *MUTATIONS)
+    parser.add_argument(
+        "numbers", nargs="*", type=int, choices=range(len(every)), help="0 is none; default all"
+    )
+    numbers = parser.parse_args().numbers or range(len(every))
+    outcomes = [(every[number], *_try(every[number])) for number in numbers]
     print(f"\n{'planted':82}{'caught':>8}{'after s':>9}")
     for mutation, caught, took_s in outcomes:
         print(f"{mutation.name:82}{'yes' if caught else 'NO':>8}{took_s:9.0f}")

@@ -40,11 +40,12 @@ class Nemesis:
     rng: random.Random
     only: Sequence[str] = ()
     """What may happen; anything if empty."""
+    workers: int = HUBS
     port: int = field(default_factory=free_port)
     struck: list[Struck] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.hubs = [self.place.start_hub() for _ in range(HUBS)]
+        self.hubs = [self.place.start_hub() for _ in range(self.workers)]
         self.start_api()
 
     @property

@@ -7,17 +7,22 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
 from uuid import UUID, uuid4
 
 from shunter.storage import failpoints
 from shunter.storage.worker_registry import NewWorker
 from tests.faults.arena import MODEL, Arena, Hub, Tally, pass_time
+from tests.faults.strikes_elsewhere import ELSEWHERE
 
 STOPPED = "stopped, pushed to, killed"
 """Not a failpoint: an idle hub is SIGSTOPped, envelopes are pushed, and it is SIGKILLed."""
 
 BOUNDARIES: Sequence[str] = (*failpoints.JOURNEY, STOPPED)
+"""Of a job's way."""
+
+EVERYWHERE: Sequence[str] = (*BOUNDARIES, *ELSEWHERE)
 
 FEED_EVERY_S = 0.1
 STRIKE_WITHIN_S = 30.0
@@ -36,10 +41,27 @@ class Strike:
     boundary: str
     at: float
     jobs: tuple[UUID, ...]
+    affected: tuple[UUID, ...] = ()
+    """Those that were to run again: nobody ran them any more, or not yet."""
+
+
+RAN_AGAIN = """
+SELECT extract(epoch FROM max(first))::float8 FROM (
+    SELECT min(at) AS first FROM moves
+    WHERE id = ANY(%s::uuid[]) AND target <> 'queued' AND at > to_timestamp(%s) GROUP BY id
+) AS again
+"""
 
 
 def strike(arena: Arena, boundary: str, rng: random.Random) -> Strike:
     """Kill a process at this boundary; another worker must be there to finish."""
+    if boundary in ELSEWHERE:
+        blow = ELSEWHERE[boundary](arena, boundary)
+        return Strike(boundary, blow.at, (), tuple(blow.affected))
+    return replace(_strike(arena, boundary, rng), affected=tuple(arena.not_running()))
+
+
+def _strike(arena: Arena, boundary: str, rng: random.Random) -> Strike:
     if boundary == STOPPED:
         return _kill_a_stopped_hub(arena)
     if boundary in BY_SUBMITTER:
@@ -120,8 +142,10 @@ class Line:
     boundary: str
     tries: int
     tally: Tally
-    mean_s: float
-    """From the kill to the end of its last job."""
+    affected: int
+    """Jobs that were to run again."""
+    median_s: float
+    """From the kill until they all did."""
     worst_s: float
 
 
@@ -131,23 +155,25 @@ def report(arena: Arena, strikes: Sequence[Strike]) -> list[Line]:
     for each in strikes:
         by_boundary[each.boundary].append(each)
     return [
-        _line(arena, boundary, by_boundary[boundary]) for boundary in BOUNDARIES if boundary in by_boundary
+        _line(arena, boundary, by_boundary[boundary]) for boundary in EVERYWHERE if boundary in by_boundary
     ]
 
 
 def _line(arena: Arena, boundary: str, strikes: Sequence[Strike]) -> Line:
-    took = [max(0.0, _last_end(arena, each) - each.at) for each in strikes]
+    took = [_ran_again_after(arena, each) for each in strikes]
     tally = arena.tally([id for each in strikes for id in each.jobs])
-    return Line(boundary, len(strikes), tally, sum(took) / len(took), max(took))
+    affected = sum(len(each.affected) for each in strikes)
+    return Line(boundary, len(strikes), tally, affected, median(took), max(took))
 
 
-def _last_end(arena: Arena, each: Strike) -> float:
-    statement = "SELECT extract(epoch FROM max(finished_at))::float8 FROM jobs WHERE id = ANY(%s::uuid[])"
-    return float(arena.ask(statement, (list(each.jobs),))[0][0])
+def _ran_again_after(arena: Arena, each: Strike) -> float:
+    again = arena.ask(RAN_AGAIN, (list(each.affected), each.at))[0][0]
+    return 0.0 if again is None else max(0.0, float(again) - each.at)
 
 
-def spread(tries: int, rng: random.Random) -> list[str]:
+def spread(tries: int, rng: random.Random, among: Sequence[str] = BOUNDARIES) -> list[str]:
     """So many boundaries, each as often as the others, in an order of chance."""
-    boundaries = [BOUNDARIES[number % len(BOUNDARIES)] for number in range(tries)]
+    order = rng.sample(among, len(among))
+    boundaries = [order[number % len(order)] for number in range(tries)]
     rng.shuffle(boundaries)
     return boundaries

@@ -44,7 +44,7 @@ def _enqueued_since(place: Arena, moment: datetime) -> bool:
 
 
 def test_a_run_whose_redis_is_flushed_ends_whole(tmp_path: Path) -> None:
-    jobs, moments = size(3500, 20_000), [0.1, 0.4, 0.7][: size(1, 3)]
+    jobs, moments = size(2000, 20_000), [0.1, 0.4, 0.7][: size(1, 3)]
     with arena(tmp_path, row_s=0.002, max_rows=32) as place:
         place.submit(jobs)
         for _ in range(2):
@@ -58,6 +58,7 @@ def test_a_run_whose_redis_is_flushed_ends_whole(tmp_path: Path) -> None:
         assert place.tally().sound
 
 
+@pytest.mark.full
 def test_a_run_whose_redis_comes_back_from_an_old_copy_ends_whole(tmp_path: Path) -> None:
     jobs = size(800, 10_000)
     with arena(tmp_path, row_s=0.002, max_rows=32) as place:
@@ -74,6 +75,7 @@ def test_a_run_whose_redis_comes_back_from_an_old_copy_ends_whole(tmp_path: Path
         assert place.tally(later).sound
 
 
+@pytest.mark.full
 def test_a_run_whose_redis_is_killed_and_has_kept_nothing_ends_whole(tmp_path: Path) -> None:
     jobs = size(2500, 10_000)
     with arena(tmp_path, row_s=0.002, max_rows=32, persistence=False) as place:

@@ -29,6 +29,7 @@ def test_a_postgres_that_stands_still_kills_nobody_and_no_row_runs_twice(tmp_pat
         assert {place.incarnation_of(hub.pid) for hub in hubs} == {hub.incarnation for hub in hubs}
 
 
+@pytest.mark.full
 def test_a_hub_that_stood_still_for_too_long_begins_anew(tmp_path: Path) -> None:
     with arena(tmp_path, row_s=0.02, max_rows=8) as place:
         stunned = place.start_hub()

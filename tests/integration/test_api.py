@@ -415,6 +415,16 @@ def test_many_long_polls_leave_the_api_free(app: FastAPI, url: str, settings: Se
     assert asyncio.run(main()) == ["succeeded"] * POLLS
 
 
+def test_what_does_not_fit_into_memory_with_the_others_is_to_be_tried_again(settings: Settings) -> None:
+    app = create_app(settings, max_bodies_bytes=200)
+    with serving(app) as url, httpx.Client(base_url=url) as api:
+        refused = api.post("/v1/jobs", json={"model": "echo", "inputs": ["x" * 300]})
+        assert "try again" in problem(refused, 503, "overloaded")["detail"]
+        assert refused.headers["Retry-After"] == "1"
+        assert api.post("/v1/jobs", json={"model": "echo", "inputs": ["x"]}).status_code == 202
+        assert app.state.context.bodies.taken == 0
+
+
 def test_a_server_that_stops_lets_go_of_those_that_wait(app: FastAPI, settings: Settings) -> None:
     async def main(url: str) -> str:
         async with httpx.AsyncClient(base_url=url, timeout=60) as client:
