@@ -180,6 +180,7 @@ class Client:
         columns: Sequence[str] = (),
         key: str | None = None,
         keep: Sequence[str] = (),
+        fetch: Sequence[str] = (),
         version: int | None = None,
         format: str = "parquet",
         input_format: str | None = None,
@@ -202,7 +203,9 @@ class Client:
                 declared inputs, or whatever is neither key nor kept.
             key: a column that names the rows, in the output and in the errors files.
             keep: further columns to carry to the output.
+            fetch: columns of URLs; workers read the objects, below the prefixes that their settings allow.
             format: "parquet", "jsonl" or "csv".
+            input_format: if names do not tell it; "files" makes each file a row of `path` and `bytes`.
             max_errors: how many rows may fail, as a number or a share such as "2.5%", before all is stopped.
             keep_failed: keep failed rows in the output, with null predictions.
             chunk_rows: rows to a chunk; chosen by the model's measured rate if left out.
@@ -221,6 +224,7 @@ class Client:
             columns=columns,
             key=key,
             keep=keep,
+            fetch=fetch,
             format=format,
             input_format=input_format,
             max_errors=None if max_errors is None else str(max_errors),

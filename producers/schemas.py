@@ -121,8 +121,9 @@ class ScoringBody(BaseModel):
     columns: list[str] = Field([], description="What a row is made of: one column bare, several as a dict.")
     key: str | None = Field(None, description="The column that names the rows.")
     keep: list[str] = Field([], description="Columns to carry to the output.")
+    fetch: list[str] = Field([], description="Columns of URLs whose objects are the values.")
     format: Literal["parquet", "jsonl", "csv"] | None = None
-    input_format: Literal["parquet", "jsonl", "csv"] | None = None
+    input_format: Literal["parquet", "jsonl", "csv", "files"] | None = None
     max_errors: str | None = Field(None, description="Stop beyond so many failed rows: 100, or 2.5%.")
     keep_failed: bool = False
     priority: PriorityName = "bulk"

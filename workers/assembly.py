@@ -55,6 +55,13 @@ class JobRun(Ticket):
     batches: list[BatchNote] = field(default_factory=list)
     preprocess_row_s: float = 0.0
     carried: Carried | None = None
+    refers: bool = False
+    """Whether its rows may refer to objects, which are to be fetched."""
+
+    @property
+    def fetch_from(self) -> tuple[str, ...]:
+        """Prefixes that whoever asked has named, and that no setting need allow."""
+        return () if self.carried is None else self.carried.chunk.spec.fetch_from
 
     def ran_in(self, batch: BatchNote) -> None:
         """Some of its rows were in this batch; only the first ones are noted."""

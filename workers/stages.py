@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import queue
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from shunter.storage.errors import (
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import BatchNote, Outcome
 from shunter.storage.payload import decode_rows
+from shunter.storage.references import MARK
 from shunter.storage.scoring.chunk import is_chunk
 from shunter.storage.signature import Signature
 from shunter.workers.assembly import STORE_RETRY_S, JobRun, assemble, expired, refused, retried
@@ -47,6 +47,7 @@ from shunter.workers.messages import (
     Probed,
     ToHub,
 )
+from shunter.workers.references import Backlog, Decoded, References
 from shunter.workers.runner import Runner
 from shunter.workers.spans import Span, Spans, spans_of
 
@@ -56,9 +57,6 @@ FINISH_QUEUE = 2
 COSTS_INTERVAL_S = 1.0
 """What was learnt about batch sizes is told so often, while batches run."""
 UNDECLARED = Signature()
-
-Decoded = tuple[JobRun, int, Any]
-"""A row before it has a place in line: its job, its index, its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +91,7 @@ class Stages:
         store: ObjectStore,
         *,
         inputs: InputsAhead,
+        references: References,
         send: Callable[[ToHub], None],
         bunch_rows: int,
         preprocess: Callable[[list[Any]], list[Any]] | None = None,
@@ -110,7 +109,8 @@ class Stages:
         self._change = preprocess or runner.preprocess
         self._finite = finite
         self._clock = clock
-        self._rest: deque[Decoded] = deque()
+        self._references = references
+        self._backlog = Backlog(references)
         self._gathered: queue.SimpleQueue[_Gathered | None] = queue.SimpleQueue()
         self._tell_costs_at = 0.0
         self._batches = 0
@@ -119,7 +119,7 @@ class Stages:
     def preprocess_jobs(self) -> None:
         """Decode and preprocess jobs as they arrive, and take probes through the model, for ever."""
         while True:
-            work = self._line.next_work(rest=bool(self._rest))
+            work = self._line.next_work(rest=bool(self._backlog))
             if isinstance(work, Probe):
                 with self._hold(PROBE, work.spans):
                     self._preprocess(self._line.suspects(work))
@@ -127,8 +127,8 @@ class Stages:
                 self._send(Probed())
             elif work is not None:
                 self._begin([row for run in work for row in self._free_rows(run)])
-            if self._rest and self._line.has_room():
-                self._preprocess(self._more())
+            if self._backlog and self._line.has_room():
+                self._preprocess(self._backlog.take(self._bunch_rows))
 
     def gather_batches(self) -> None:
         """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
@@ -176,7 +176,9 @@ class Stages:
             if is_chunk(job.input):
                 with self._hold("decode", (Span(run.claim, 0, job.rows),)):
                     return self._chunks.open(run)
-            rows = decode_rows(self._inputs.take(job))
+            block = self._inputs.take(job)
+            run.refers = MARK in block
+            rows = decode_rows(block)
             if len(rows) != job.rows:
                 raise PayloadError(f"the input holds {len(rows)} rows, the job says {job.rows}")
         except (ObjectStoreUnavailable, SettingsError) as error:
@@ -205,18 +207,18 @@ class Stages:
 
     def _begin(self, decoded: list[Decoded]) -> None:
         """Preprocess these rows, or of many only as fast as the model takes them."""
-        if self._line.is_large(len(decoded)) and self._runner.preprocesses:
-            self._rest.extend(decoded)
+        grows = self._runner.preprocesses or any(run.refers for run, _, _ in decoded)
+        if grows and self._line.is_large(len(decoded)):
+            self._backlog.extend(decoded)
         else:
             self._preprocess(decoded)
 
-    def _more(self) -> list[Decoded]:
-        """The next bunch of a large job, without what has ended meanwhile."""
-        count = min(self._bunch_rows, len(self._rest))
-        bunch = [self._rest.popleft() for _ in range(count)]
-        return [row for row in bunch if not row[0].ended]
-
-    def _preprocess(self, decoded: list[Decoded]) -> None:
+    def _preprocess(self, rows: Sequence[Decoded]) -> None:
+        decoded = self._references.fetched(rows)
+        missing = [row for row in decoded if isinstance(row[2], Verdict)]
+        if missing:
+            self._results.put(missing)
+            decoded = [row for row in decoded if not isinstance(row[2], Verdict)]
         for start in range(0, len(decoded), self._bunch_rows):
             bunch = decoded[start : start + self._bunch_rows]
             spans = (
@@ -225,7 +227,7 @@ class Stages:
             with self._hold("preprocess", spans):
                 self._preprocess_bunch(bunch)
 
-    def _preprocess_bunch(self, decoded: list[Decoded]) -> None:
+    def _preprocess_bunch(self, decoded: Sequence[Decoded]) -> None:
         began = self._clock()
         values = self._change([value for _, _, value in decoded])
         rows: list[Row[JobRun]] = []

@@ -11,7 +11,7 @@ from uuid import UUID
 from shunter.producers.scoring.estimate import Estimate
 from shunter.storage.errors import InvalidInput
 from shunter.storage.job import Priority
-from shunter.storage.scoring.formats import FORMATS
+from shunter.storage.scoring.formats import FILES, FORMATS
 from shunter.storage.scoring.spec import Scoring, ScoringState, check_max_errors
 
 
@@ -26,6 +26,7 @@ class ScoringRequest:
     columns: Sequence[str] = ()
     key: str | None = None
     keep: Sequence[str] = ()
+    fetch: Sequence[str] = ()
     format: str | None = None
     input_format: str | None = None
     max_errors: str | None = None
@@ -35,8 +36,11 @@ class ScoringRequest:
     force: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("format", "input_format"):
-            _check_among(name, getattr(self, name), FORMATS)
+        _check_among("format", self.format, FORMATS)
+        _check_among("input_format", self.input_format, (*FORMATS, FILES))
+        strange = sorted(set(self.fetch) - set(self.columns)) if self.columns else ()
+        if strange:
+            raise InvalidInput(f"fetch names {strange[0]!r}, which is none of the columns", field="fetch")
         _check_among("priority", self.priority, [priority.label for priority in Priority])
         check_max_errors(self.max_errors)
         if self.chunk_rows is not None and self.chunk_rows < 1:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from shunter.producers.scoring.estimate import Estimate
+from shunter.producers.scoring.file_rows import stage_listing
 from shunter.producers.scoring.inspection import choose_columns, inspect, text_rows
 from shunter.producers.scoring.request import ScoringRequest, ScoringStatus, scoring_status
 from shunter.producers.scoring.staging import stage
@@ -16,7 +17,7 @@ from shunter.storage.ids import new_id
 from shunter.storage.model_registry import ModelRegistry, RegisteredModel
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.scoring.destination import ERRORS, absolute_output, open_destination
-from shunter.storage.scoring.formats import PARQUET, common_format
+from shunter.storage.scoring.formats import FILES, PARQUET, common_format
 from shunter.storage.scoring.planning import chunk_rows
 from shunter.storage.scoring.repository import ScoringRepository
 from shunter.storage.scoring.sources import Source, absolute, changes, find_sources, is_s3
@@ -48,8 +49,11 @@ class Scorer:
     def create(self, request: ScoringRequest) -> ScoringStatus:
         """Raises InvalidInput and its kin, NotFound, Conflict, or Unavailable."""
         model = self._registry.get(check_model_name(request.model), request.version)
+        fetch_from: Sequence[str] = ()
+        if request.input_format == FILES:
+            request, fetch_from = stage_listing(request, self._store)
         sources = find_sources(request.input)
-        spec, total_rows = self._resolve(request, model, sources)
+        spec, total_rows = self._resolve(request, model, sources, fetch_from)
         known = self._repository.current(spec.identity())
         if known is not None and not request.force:
             return scoring_status(self._same(known, spec, sources))
@@ -84,16 +88,20 @@ class Scorer:
         """What `create` would begin; stores nothing."""
         model = self._registry.get(check_model_name(request.model), request.version)
         sources = find_sources(request.input)
-        spec, total_rows = self._resolve(request, model, sources)
-        rows = text_rows(sources, spec.input_format) if total_rows is None else total_rows
+        if request.input_format == FILES:
+            rows, exact, size = len(sources), True, request.chunk_rows or self._chunk_rows(model)
+        else:
+            spec, total_rows = self._resolve(request, model, sources)
+            rows = text_rows(sources, spec.input_format) if total_rows is None else total_rows
+            exact, size = total_rows is not None, spec.chunk_rows
         live = [worker for worker in self._workers.present() if worker.live]
         return Estimate(
             model=model.name,
             version=model.version,
             files=len(sources),
             rows=rows,
-            exact=total_rows is not None,
-            chunk_rows=spec.chunk_rows,
+            exact=exact,
+            chunk_rows=size,
             workers=sum(worker.serving(model.name, model.version) is not None for worker in live),
             rows_per_s=self._rate(model),
         )
@@ -134,12 +142,16 @@ class Scorer:
         )
 
     def _resolve(
-        self, request: ScoringRequest, model: RegisteredModel, sources: Sequence[Source]
+        self,
+        request: ScoringRequest,
+        model: RegisteredModel,
+        sources: Sequence[Source],
+        fetch_from: Sequence[str] = (),
     ) -> tuple[Spec, int | None]:
         format = request.input_format or common_format(sources)
         facts = inspect(sources, format)
         carried = [name for name in (request.key, *request.keep) if name is not None]
-        columns = choose_columns(request.columns, facts, model.config.signature, carried)
+        columns = choose_columns(request.columns or request.fetch, facts, model.config.signature, carried)
         spec = Spec(
             model=model.name,
             version=model.version,
@@ -156,6 +168,8 @@ class Scorer:
             chunk_rows=request.chunk_rows or self._chunk_rows(model),
             kinds=facts.kinds,
             force=request.force,
+            fetch=tuple(request.fetch),
+            fetch_from=tuple(fetch_from),
         )
         return spec, facts.total_rows
 

@@ -35,12 +35,15 @@ def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tup
 @click.option("--column", "columns", multiple=True, callback=_names, metavar="A,B", help="What makes a row.")
 @click.option("--key", metavar="K", help="The column that names the rows.")
 @click.option("--keep", multiple=True, callback=_names, metavar="C,D", help="Columns to carry to the output.")
+@click.option("--fetch", multiple=True, callback=_names, metavar="E,F", help="Columns of URLs to fetch.")
 @click.option("--version", type=click.IntRange(min=1), help="The model version.  [default: the newest]")
 @click.option(
     "--format", type=click.Choice(["parquet", "jsonl", "csv"]), default="parquet", show_default=True
 )
 @click.option(
-    "--input-format", type=click.Choice(["parquet", "jsonl", "csv"]), help="If names do not tell it."
+    "--input-format",
+    type=click.Choice(["parquet", "jsonl", "csv", "files"]),
+    help="If names do not tell it; files: each is a row.",
 )
 @click.option("--max-errors", metavar="N|P%", help="Stop when more rows than that have failed.")
 @click.option("--keep-failed", is_flag=True, help="Keep failed rows in the output, with null predictions.")
