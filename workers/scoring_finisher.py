@@ -17,7 +17,13 @@ from shunter.storage.job import JobState
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.scoring import progress
 from shunter.storage.scoring.chunk import Span
-from shunter.storage.scoring.destination import ERRORS, Destination, open_destination, part_name
+from shunter.storage.scoring.destination import (
+    ERRORS,
+    Destination,
+    OutputExists,
+    open_destination,
+    part_name,
+)
 from shunter.storage.scoring.formats import JSONL
 from shunter.storage.scoring.progress import ChunkRecord
 from shunter.storage.scoring.repository import end
@@ -73,7 +79,9 @@ def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
     destination = open_destination(scoring.spec.output, scoring.id)
     try:
         seen = destination.published()
-        if seen is None or orjson.loads(seen)["scoring"] != str(scoring.id):
+        if seen is None or _scoring_of(seen) != str(scoring.id):
+            if seen is not None and not scoring.spec.force:
+                raise OutputExists(scoring.spec.output)
             _write(cursor, scoring, destination)
             failpoints.hit("dataset.published")
     except SettingsError:
@@ -81,6 +89,15 @@ def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
     except (Conflict, InvalidInput, NotFound) as error:
         return {"code": error.code, "message": error.message}
     return None
+
+
+def _scoring_of(manifest: bytes) -> str | None:
+    """Whose dataset it is; None if somebody else has written a file of this name."""
+    try:
+        told = orjson.loads(manifest)
+    except ValueError:
+        return None
+    return told.get("scoring") if isinstance(told, dict) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,3 +100,16 @@ def test_an_errors_file_that_was_damaged_fails_the_rows_of_its_chunk(fleet: Scor
     (error,) = fleet.errors(f"out/retry-v{again.version}")
     assert (error["row"], error["code"]) == (None, "corrupt_payload")
     assert f"{damaged.name}, line 1 cannot be read" in error["message"]
+
+
+@pytest.mark.parametrize("manifest", [b"", b"{", b"[1]", b'{"of": "somebody else"}'])
+def test_somebody_elses_manifest_at_the_output_fails_the_scoring_in_words(
+    fleet: ScoringFleet, manifest: bytes
+) -> None:
+    numbers(fleet)
+    begun = fleet.begin("in.jsonl")
+    (fleet.directory / "out").mkdir()
+    (fleet.directory / "out" / "_shunter.json").write_bytes(manifest)
+    status = fleet.end(begun)
+    assert (status.state, status.error and status.error["code"]) == ("failed", "output_exists")
+    assert (fleet.directory / "out" / "_shunter.json").read_bytes() == manifest
