@@ -143,7 +143,7 @@ def _score(bench: Rig, source: Path, model: str, rows: int) -> float:
     shutil.rmtree(output, ignore_errors=True)
     began = time.perf_counter()
     with Client(settings=bench.settings) as client:
-        status = client.score(model, source, output, columns=["x"], chunk_rows=16_384).wait()
+        status = client.score(model, source, output, columns=["x"], chunk_rows=32_768).wait()
     assert (status.state, status.succeeded) == ("complete", rows), status
     return time.perf_counter() - began
 

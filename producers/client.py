@@ -188,6 +188,7 @@ class Client:
         keep_failed: bool = False,
         priority: PriorityName = "bulk",
         chunk_rows: int | None = None,
+        check_keys: bool = False,
         force: bool = False,
     ) -> Scoring:
         """Run a model over a dataset; the fleet reads it, writes another, and accounts for every row.
@@ -209,6 +210,7 @@ class Client:
             max_errors: how many rows may fail, as a number or a share such as "2.5%", before all is stopped.
             keep_failed: keep failed rows in the output, with null predictions.
             chunk_rows: rows to a chunk; chosen by the model's measured rate if left out.
+            check_keys: refuse an input in which two rows have one key, after reading that column.
             force: score anew, and replace what is at the output.
 
         Raises:
@@ -231,6 +233,7 @@ class Client:
             keep_failed=keep_failed,
             priority=priority,
             chunk_rows=chunk_rows,
+            check_keys=check_keys,
             force=force,
         )
         return Scoring(self, UUID(self.backend.scorings.create(request).id))

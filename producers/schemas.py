@@ -128,6 +128,7 @@ class ScoringBody(BaseModel):
     keep_failed: bool = False
     priority: PriorityName = "bulk"
     chunk_rows: int | None = Field(None, ge=1, le=MAX_VERSION)
+    check_keys: bool = Field(False, description="Refuse an input in which two rows have one key.")
     force: bool = Field(False, description="Score anew, and replace what is at the output.")
 
 

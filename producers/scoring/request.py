@@ -33,6 +33,7 @@ class ScoringRequest:
     keep_failed: bool = False
     priority: str = Priority.BULK.label
     chunk_rows: int | None = None
+    check_keys: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -43,6 +44,8 @@ class ScoringRequest:
             raise InvalidInput(f"fetch names {strange[0]!r}, which is none of the columns", field="fetch")
         _check_among("priority", self.priority, [priority.label for priority in Priority])
         check_max_errors(self.max_errors)
+        if self.check_keys and self.key is None and self.input_format != FILES:
+            raise InvalidInput("check_keys says nothing without a key: name its column", field="key")
         if self.chunk_rows is not None and self.chunk_rows < 1:
             raise InvalidInput(f"chunk_rows is {self.chunk_rows}: give 1 or more", field="chunk_rows")
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from shunter.producers.scoring.estimate import Estimate
 from shunter.producers.scoring.file_rows import stage_listing
 from shunter.producers.scoring.inspection import choose_columns, inspect, text_rows
+from shunter.producers.scoring.keys import refuse_duplicates
 from shunter.producers.scoring.request import ScoringRequest, ScoringStatus, scoring_status
 from shunter.producers.scoring.staging import stage
 from shunter.producers.submission import check_model_name
@@ -57,6 +58,8 @@ class Scorer:
         known = self._repository.current(spec.identity())
         if known is not None and not request.force:
             return scoring_status(self._same(known, spec, sources))
+        if request.check_keys:
+            refuse_duplicates(sources, spec)
         return self._begin(spec, sources, total_rows)
 
     def retry_errors(self, id: UUID, *, output: str | None, version: int | None) -> ScoringStatus:

@@ -54,6 +54,7 @@ def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tup
     show_default=True,
 )
 @click.option("--chunk-rows", type=click.IntRange(min=1), help="Rows to a chunk.  [default: measured]")
+@click.option("--check-keys", is_flag=True, help="Refuse an input in which two rows have one key.")
 @click.option("--force", is_flag=True, help="Score anew, and replace what is at the output.")
 @click.option("--retry-errors", metavar="ID", help="Run the failed rows of an earlier scoring again.")
 @click.option("--dry-run", is_flag=True, help="Say how many rows there are and how long they take, and end.")
