@@ -108,7 +108,8 @@ def scoring(rows: int, *, repetitions: int, ray: Path | None = None) -> Report:
             )
             report.raw[name] = rates
         if ray is not None:
-            _add_ray(report, bench, ray, source, rows, repetitions)
+            report.raw["ray"] = [_ray(bench, ray, source, rows) for _ in range(repetitions)]
+            _compare_ray(report)
         report.row("hand loop", spread(loop_rates), 1, f"{peak:.0f}")
         _note_growth(bench, report, rows)
     report.raw |= {"rows": rows, "hand loop": loop_rates}
@@ -145,12 +146,10 @@ def _hand_loop(bench: Rig, source: Path, rows: int) -> tuple[float, float]:
     return rows / (time.perf_counter() - began), int(done.stdout) / 1024
 
 
-def _add_ray(report: Report, bench: Rig, python: Path, source: Path, rows: int, repetitions: int) -> None:
+def _compare_ray(report: Report) -> None:
     """Its own start is not counted, as the fleet's is not."""
-    rates = [_ray(bench, python, source, rows) for _ in range(repetitions)]
-    ours = statistics.median(report.raw[WORKERS[-1]])
-    report.row("Ray Data, 2 cores", spread(rates), f"{ours / statistics.median(rates):.2f} for Shunter", "-")
-    report.raw["ray"] = rates
+    ours, rates = statistics.median(report.raw[WORKERS[-1]]), report.raw["ray"]
+    report.row("Ray Data, 2 cores", spread(rates), f"Shunter {ours / statistics.median(rates):.2f} x", "-")
 
 
 def _ray(bench: Rig, python: Path, source: Path, rows: int) -> float:

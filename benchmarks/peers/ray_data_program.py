@@ -1,4 +1,4 @@
-"""Ray Data over the dataset of `benchmarks.scoring`: `ray_data_program.py SOURCE TARGET CORES`; prints seconds."""
+"""Ray Data over the dataset of `benchmarks.scoring`: arguments are source, target, cores; prints seconds."""
 
 import sys
 import time
