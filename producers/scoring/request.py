@@ -11,8 +11,9 @@ from uuid import UUID
 from shunter.producers.scoring.estimate import Estimate
 from shunter.storage.errors import InvalidInput
 from shunter.storage.job import Priority
-from shunter.storage.scoring.formats import FILES, FORMATS
+from shunter.storage.scoring.formats import FILES, FORMATS, PARQUET
 from shunter.storage.scoring.spec import Scoring, ScoringState, check_max_errors
+from shunter.storage.scoring.table_sink import is_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class ScoringRequest:
         check_max_errors(self.max_errors)
         if self.check_keys and self.key is None and self.input_format != FILES:
             raise InvalidInput("check_keys says nothing without a key: name its column", field="key")
+        if is_table(self.output) and (self.key is None or self.format not in (None, PARQUET)):
+            raise InvalidInput("a table is written by key, and has no format: name the key", field="key")
         if self.chunk_rows is not None and self.chunk_rows < 1:
             raise InvalidInput(f"chunk_rows is {self.chunk_rows}: give 1 or more", field="chunk_rows")
 
@@ -121,7 +124,7 @@ def scoring_status(scoring: Scoring, *, now: datetime | None = None) -> ScoringS
         model=scoring.spec.model,
         version=scoring.spec.version,
         input=scoring.spec.input,
-        output=scoring.spec.output,
+        output=scoring.spec.table or scoring.spec.output,
         total=scoring.total_rows,
         succeeded=scoring.rows_succeeded,
         failed=scoring.rows_failed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from shunter.producers.scoring.estimate import Estimate
@@ -21,8 +22,9 @@ from shunter.storage.scoring.destination import ERRORS, absolute_output, open_de
 from shunter.storage.scoring.formats import FILES, PARQUET, common_format
 from shunter.storage.scoring.planning import chunk_rows
 from shunter.storage.scoring.repository import ScoringRepository
-from shunter.storage.scoring.sources import Source, absolute, changes, find_sources, is_s3
+from shunter.storage.scoring.sources import FOR_TABLES, Source, absolute, changes, find_sources, is_s3
 from shunter.storage.scoring.spec import Scoring, Spec, fingerprint
+from shunter.storage.scoring.table_sink import TableSink, is_table
 from shunter.storage.worker_registry import WorkerRegistry
 
 
@@ -122,6 +124,8 @@ class Scorer:
 
     def _begin(self, spec: Spec, sources: Sequence[Source], total_rows: int | None) -> ScoringStatus:
         id = new_id()
+        if spec.table is not None and spec.key is not None:
+            TableSink(spec.table, spec.key).check()
         if not spec.force:
             open_destination(spec.output, id).check_free()
         try:
@@ -151,6 +155,7 @@ class Scorer:
         sources: Sequence[Source],
         fetch_from: Sequence[str] = (),
     ) -> tuple[Spec, int | None]:
+        table = request.output if is_table(request.output) else None
         format = request.input_format or common_format(sources)
         facts = inspect(sources, format)
         carried = [name for name in (request.key, *request.keep) if name is not None]
@@ -159,7 +164,7 @@ class Scorer:
             model=model.name,
             version=model.version,
             input=absolute(request.input),
-            output=absolute_output(request.output),
+            output=absolute_output(request.output) if table is None else "",
             input_format=format,
             output_format=request.format or PARQUET,
             columns=columns,
@@ -173,8 +178,15 @@ class Scorer:
             force=request.force,
             fetch=tuple(request.fetch),
             fetch_from=tuple(fetch_from),
+            table=table,
         )
+        if table is not None:
+            spec = replace(spec, output=self._beside_table(spec))
         return spec, facts.total_rows
+
+    def _beside_table(self, spec: Spec) -> str:
+        """Where the dataset lies that goes into a table: one place for a question."""
+        return absolute_output(f"{self._store.url}/{FOR_TABLES}/{spec.identity().hex()[:32]}")
 
     def _chunk_rows(self, model: RegisteredModel) -> int:
         """Decided once, so that the same chunks come of it whoever plans them, and after any kill."""

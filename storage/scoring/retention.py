@@ -10,7 +10,7 @@ from uuid import UUID
 from shunter.storage.database import Database
 from shunter.storage.job_retention import Keep
 from shunter.storage.object_store import ObjectStore
-from shunter.storage.scoring.sources import STAGED
+from shunter.storage.scoring.sources import FOR_TABLES, STAGED
 from shunter.storage.scoring.spec import ScoringState
 
 PAGE = 100
@@ -26,7 +26,10 @@ WHERE finished_at < now() - CASE WHEN state = '{ScoringState.FAILED}'
 ORDER BY id LIMIT %(limit)s
 """
 
-NAMED = f"SELECT DISTINCT substring(sources -> 0 ->> 'url' FROM '{STAGED}/([^/]+)/') FROM scorings"
+NAMED = f"""
+SELECT substring(sources -> 0 ->> 'url' FROM '{STAGED}/([^/]+)/') FROM scorings
+UNION SELECT substring(output FROM '{FOR_TABLES}/([^/]+)') FROM scorings
+"""
 
 
 class OldScoring(NamedTuple):
@@ -58,7 +61,7 @@ class ScoringRetention:
             cursor.execute("DELETE FROM scorings WHERE id = %s", (id,))
 
     def sweep_inputs(self) -> int:
-        """Remove staged rows that are old and that no scoring names; returns how many objects."""
+        """Remove what was staged, for input or a table, and no scoring names; returns how many objects."""
         # Looked at before the names are: what is staged anew meanwhile is young.
         folders = self._staged()
         with self._database.transaction() as cursor:
@@ -76,6 +79,7 @@ class ScoringRetention:
 
     def _staged(self) -> dict[str, dict[str, datetime]]:
         folders: dict[str, dict[str, datetime]] = defaultdict(dict)
-        for info in self._store.list(f"{STAGED}/"):
-            folders[info.key.split("/")[1]][info.key] = info.modified
+        for prefix in (STAGED, FOR_TABLES):
+            for info in self._store.list(f"{prefix}/"):
+                folders[info.key.split("/")[1]][info.key] = info.modified
         return folders

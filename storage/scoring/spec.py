@@ -16,7 +16,8 @@ from shunter.storage.errors import InvalidInput
 from shunter.storage.job import Priority
 from shunter.storage.scoring.sources import Source
 
-LATER = ("fetch", "fetch_from")
+LATER_LISTS = ("fetch", "fetch_from")
+LATER = (*LATER_LISTS, "table")
 """Fields that stored scorings of earlier versions lack."""
 
 
@@ -41,7 +42,8 @@ class Spec:
     `columns` are what a row is made of (none: the whole row), `kinds` the types of a CSV's columns, and
     `retries` the scoring whose failed rows are run again. Chunks have at most `chunk_rows` rows. With
     `force`, what is at the output is replaced. The columns `fetch` hold URLs whose objects are the values;
-    the prefixes `fetch_from` were named by whoever asked, and need no setting.
+    the prefixes `fetch_from` were named by whoever asked, and need no setting. With `table`, the URL of one,
+    the dataset goes there when it is whole.
     """
 
     model: str
@@ -62,6 +64,7 @@ class Spec:
     retries: str | None = None
     fetch: tuple[str, ...] = ()
     fetch_from: tuple[str, ...] = ()
+    table: str | None = None
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -76,7 +79,7 @@ class Spec:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Spec:
         """Read the JSON form."""
-        lists = {name: tuple(document.get(name, ())) for name in ("columns", "keep", *LATER)}
+        lists = {name: tuple(document.get(name, ())) for name in ("columns", "keep", *LATER_LISTS)}
         kinds = tuple((name, kind) for name, kind in document["kinds"])
         return cls(**{**document, **lists, "kinds": kinds})
 
