@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.report import Report, spread
-from benchmarks.rig import Rig, rig, say
+from benchmarks.rig import PEERS, Rig, peer_venv, rig, say
 from shunter import Client
 
 FEATURES = 128
@@ -72,13 +73,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--ray", action="store_true", help="beside Ray Data, in an environment made for it")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    scoring(arguments.rows, repetitions=arguments.repetitions).publish()
+    ray = peer_venv("ray") if arguments.ray else None
+    scoring(arguments.rows, repetitions=arguments.repetitions, ray=ray).publish()
 
 
-def scoring(rows: int, *, repetitions: int) -> Report:
-    """Rows per second of fleets of one and two workers, each measurement right after one of the loop."""
+def scoring(rows: int, *, repetitions: int, ray: Path | None = None) -> Report:
+    """Rows per second of fleets of one and two workers, each measurement right after one of the loop.
+
+    With `ray`, a Python that has it, Ray Data on two cores follows.
+    """
     report = Report("scoring", ["what", "rows/s, median (range)", "x hand loop", "peak RSS, MiB"])
     with rig({"mlp": MLP}, TOML) as bench:
         source = _write_input(bench.directory / "in.parquet", rows)
@@ -101,6 +107,9 @@ def scoring(rows: int, *, repetitions: int) -> Report:
                 _peaks(worker.pid),
             )
             report.raw[name] = rates
+        if ray is not None:
+            report.raw["ray"] = [_ray(bench, ray, source, rows) for _ in range(repetitions)]
+            _compare_ray(report)
         report.row("hand loop", spread(loop_rates), 1, f"{peak:.0f}")
         _note_growth(bench, report, rows)
     report.raw |= {"rows": rows, "hand loop": loop_rates}
@@ -135,6 +144,21 @@ def _hand_loop(bench: Rig, source: Path, rows: int) -> tuple[float, float]:
     command = [sys.executable, "-c", HAND_LOOP, str(source), str(target)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return rows / (time.perf_counter() - began), int(done.stdout) / 1024
+
+
+def _compare_ray(report: Report) -> None:
+    """Its own start is not counted, as the fleet's is not."""
+    ours, rates = statistics.median(report.raw[WORKERS[-1]]), report.raw["ray"]
+    report.row("Ray Data, 2 cores", spread(rates), f"Shunter {ours / statistics.median(rates):.2f} x", "-")
+
+
+def _ray(bench: Rig, python: Path, source: Path, rows: int) -> float:
+    target = bench.directory / "by-ray"
+    shutil.rmtree(target, ignore_errors=True)
+    command = [str(python), str(PEERS / "ray_scoring_program.py"), str(source), str(target), "2"]
+    environment = {**os.environ, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return rows / float(done.stdout.split()[-1])
 
 
 def _score(bench: Rig, source: Path, rows: int) -> float:

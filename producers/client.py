@@ -180,6 +180,7 @@ class Client:
         columns: Sequence[str] = (),
         key: str | None = None,
         keep: Sequence[str] = (),
+        fetch: Sequence[str] = (),
         version: int | None = None,
         format: str = "parquet",
         input_format: str | None = None,
@@ -187,6 +188,7 @@ class Client:
         keep_failed: bool = False,
         priority: PriorityName = "bulk",
         chunk_rows: int | None = None,
+        check_keys: bool = False,
         force: bool = False,
     ) -> Scoring:
         """Run a model over a dataset; the fleet reads it, writes another, and accounts for every row.
@@ -202,10 +204,13 @@ class Client:
                 declared inputs, or whatever is neither key nor kept.
             key: a column that names the rows, in the output and in the errors files.
             keep: further columns to carry to the output.
+            fetch: columns of URLs; workers read the objects, below the prefixes that their settings allow.
             format: "parquet", "jsonl" or "csv".
+            input_format: if names do not tell it; "files" makes each file a row of `path` and `bytes`.
             max_errors: how many rows may fail, as a number or a share such as "2.5%", before all is stopped.
             keep_failed: keep failed rows in the output, with null predictions.
             chunk_rows: rows to a chunk; chosen by the model's measured rate if left out.
+            check_keys: refuse an input in which two rows have one key, after reading that column.
             force: score anew, and replace what is at the output.
 
         Raises:
@@ -221,12 +226,14 @@ class Client:
             columns=columns,
             key=key,
             keep=keep,
+            fetch=fetch,
             format=format,
             input_format=input_format,
             max_errors=None if max_errors is None else str(max_errors),
             keep_failed=keep_failed,
             priority=priority,
             chunk_rows=chunk_rows,
+            check_keys=check_keys,
             force=force,
         )
         return Scoring(self, UUID(self.backend.scorings.create(request).id))

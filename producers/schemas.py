@@ -139,12 +139,14 @@ class ScoringBody(BaseModel):
     columns: list[str] = Field([], description="What a row is made of: one column bare, several as a dict.")
     key: str | None = Field(None, description="The column that names the rows.")
     keep: list[str] = Field([], description="Columns to carry to the output.")
+    fetch: list[str] = Field([], description="Columns of URLs whose objects are the values.")
     format: Literal["parquet", "jsonl", "csv"] | None = None
-    input_format: Literal["parquet", "jsonl", "csv"] | None = None
+    input_format: Literal["parquet", "jsonl", "csv", "files"] | None = None
     max_errors: str | None = Field(None, description="Stop beyond so many failed rows: 100, or 2.5%.")
     keep_failed: bool = False
     priority: PriorityName = "bulk"
     chunk_rows: int | None = Field(None, ge=1, le=MAX_VERSION)
+    check_keys: bool = Field(False, description="Refuse an input in which two rows have one key.")
     force: bool = Field(False, description="Score anew, and replace what is at the output.")
 
 

@@ -20,6 +20,7 @@ from shunter.storage.errors import (
     ObjectStoreUnavailable,
     SettingsError,
     ShunterError,
+    TooLarge,
 )
 from shunter.storage.file_object_store import FileObjectStore
 from shunter.storage.object_keys import (
@@ -154,6 +155,16 @@ class S3ObjectStore:
         if told is not None and told != hashlib.md5(data, usedforsecurity=False).hexdigest():
             raise ObjectStoreUnavailable(f"{self.url}: {key} came damaged: its bytes are not those written")
         return data
+
+    def get_foreign(self, key: str, most_bytes: int) -> bytes:
+        """A whole object that somebody else has named; TooLarge, unread, ObjectNotFound."""
+        with self._errors(key):
+            answer = self._client().get_object(Bucket=self._bucket, Key=self._prefix + key)
+            size = answer["ContentLength"]
+            if size > most_bytes:
+                answer["Body"].close()
+                raise TooLarge(f"{size} bytes are more than the {most_bytes} that are fetched")
+            return check_length(key, answer["Body"].read(), size)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         check_range(start, length)

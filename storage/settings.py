@@ -53,12 +53,15 @@ class Settings:
     api_key: str = ""
     keep_days: str = ""
     keep_failed_days: str = ""
+    fetch_from: str = ""
 
     def __post_init__(self) -> None:
         _check_scheme("database_url", self.database_url, DATABASE_SCHEMES)
         _check_scheme("redis_url", self.redis_url, REDIS_SCHEMES)
         _check_scheme("object_store", self.object_store, STORE_SCHEMES)
         _check_scheme("api_url", self.api_url, ("http", "https"))
+        for prefix in split_prefixes(self.fetch_from):
+            _check_scheme("fetch_from", prefix, STORE_SCHEMES)
         for name in ("keep_days", "keep_failed_days"):
             _check_days(name, getattr(self, name))
 
@@ -105,6 +108,19 @@ class Settings:
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for child processes and other shells."""
         return {PREFIX + f.name.upper(): getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
+
+
+def split_prefixes(text: str) -> tuple[str, ...]:
+    """Prefixes that are separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def fetch_prefixes(object_store: str, environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Below which prefixes rows may refer to objects: by default the object store's bucket or directory."""
+    variables = os.environ if environment is None else environment
+    asked = split_prefixes(variables.get(f"{PREFIX}FETCH_FROM", ""))
+    bucket = urlsplit(object_store)._replace(path="").geturl()
+    return asked or ((bucket,) if object_store.startswith("s3://") else (object_store,))
 
 
 def _check_scheme(field: str, url: str, schemes: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from shunter.storage.errors import InvalidInput
 from shunter.storage.payload_arrays import DTYPES, Array, as_array
+from shunter.storage.references import is_reference
 
 ANY = -1
 """A dimension of any size."""
@@ -128,6 +129,8 @@ def _in_range(leaves: Sequence[Any], spec: TensorSpec) -> bool:
 
 
 def _problem(value: Any, spec: TensorSpec) -> str | None:
+    if spec.dtype == "bytes" and not spec.shape and is_reference(value):
+        return None
     array = np.asarray(value) if isinstance(value, np.generic) else as_array(value)
     return _array_problem(array, spec) if array is not None else _list_problem(value, spec)
 

@@ -65,6 +65,13 @@ class JobRun(Ticket):
     batches: list[BatchNote] = field(default_factory=list)
     preprocess_row_s: float = 0.0
     carried: Carried | None = None
+    refers: bool = False
+    """Whether its rows may refer to objects, which are to be fetched."""
+
+    @property
+    def fetch_from(self) -> tuple[str, ...]:
+        """Prefixes that whoever asked has named, and that no setting need allow."""
+        return () if self.carried is None else self.carried.chunk.spec.fetch_from
 
     def ran_in(self, batch: BatchNote) -> None:
         """Some of its rows were in this batch; only the first ones are noted."""
@@ -89,6 +96,10 @@ class JobRun(Ticket):
     def expired(self, now: float, *, least_s: float = 0.0) -> bool:
         """Whether none of its rows has reached the model, and a batch of that many seconds were too late."""
         return self.deadline is not None and self.began_at is None and now + least_s >= self.deadline
+
+
+Decoded = tuple[JobRun, int, Any]
+"""A row without a place in line: its job, its index, and its value or result."""
 
 
 def assemble(run: JobRun, store: ObjectStore, *, now: float, most_bytes: int = MAX_OUTPUT_BYTES) -> Outcome:

@@ -30,11 +30,14 @@ class ChunkInput:
     def __init__(self, signature: Signature) -> None:
         self._reader = ChunkReader(signature)
 
-    def read(self, chunk: Chunk) -> tuple[list[Any], Carried]:
-        """The rows, and what goes along. Raises InvalidInput, PayloadError, NotFound, Unavailable."""
+    def read(self, chunk: Chunk) -> tuple[list[Any], Carried, bool]:
+        """The rows, what goes along, and whether rows may refer to objects.
+
+        Raises InvalidInput, PayloadError, NotFound, Unavailable.
+        """
         rows = self._reader.read(chunk)
         values = [Failure(v.code, v.message) if type(v) is BadRow else v for v in rows.values]
-        return values, Carried(chunk, rows.carried, rows.numbers)
+        return values, Carried(chunk, rows.carried, rows.numbers), rows.refers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

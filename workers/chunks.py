@@ -50,7 +50,7 @@ class Chunks:
         try:
             if self._input is None:
                 self._input = _files().ChunkInput(self._signature)
-            values, carried = self._input.read(chunk)
+            values, carried, run.refers = self._input.read(chunk)
         except (PayloadError, InvalidInput, NotFound, Unavailable):
             raise
         except OSError as error:

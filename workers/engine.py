@@ -19,6 +19,8 @@ from shunter.storage.log_lines import log_to
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.model_registry import read_config
 from shunter.storage.object_store import open_object_store
+from shunter.storage.reference_reader import ReferenceReader
+from shunter.storage.settings import fetch_prefixes
 from shunter.workers.assembly import JobRun
 from shunter.workers.batcher import Batcher
 from shunter.workers.ceilings import Ceilings
@@ -41,6 +43,7 @@ from shunter.workers.messages import (
 )
 from shunter.workers.pickling import dumps
 from shunter.workers.preprocess_pool import PreprocessPool
+from shunter.workers.references import References
 from shunter.workers.runner import Runner
 from shunter.workers.stages import Stages
 from shunter.workers.warmup import warm_up
@@ -112,6 +115,9 @@ def main(arguments: EngineArguments) -> NoReturn:
         runner,
         store,
         inputs=inputs,
+        references=References(
+            ReferenceReader(fetch_prefixes(arguments.object_store)), max_attempts=config.run.max_attempts
+        ),
         send=hub.send,
         bunch_rows=config.batching.max_rows,
         measures_bytes=config.batching.max_bytes is not None,

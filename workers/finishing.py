@@ -6,12 +6,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import Outcome
 from shunter.workers.announcements import Announcements
-from shunter.workers.assembly import JobRun, assemble
+from shunter.workers.assembly import Decoded, JobRun, assemble
 from shunter.workers.chunks import Chunks
 from shunter.workers.finite import refuse_non_finite
 from shunter.workers.forwarding import Ran
@@ -24,9 +23,6 @@ FINISH_QUEUE = 2
 
 COSTS_INTERVAL_S = 1.0
 """What was learnt about batch sizes is told so often, while batches run."""
-
-Decoded = tuple[JobRun, int, Any]
-"""A row without a place in line: its job, its index, and its value or result."""
 
 
 class Finishing:

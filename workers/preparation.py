@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shunter.storage.errors import (
@@ -15,16 +14,17 @@ from shunter.storage.errors import (
     SettingsError,
 )
 from shunter.storage.payload import decode_rows
+from shunter.storage.references import MARK
 from shunter.storage.scoring.chunk import is_chunk
 from shunter.workers.announcements import Announcements
-from shunter.workers.assembly import STORE_RETRY_S, JobRun, expired, refused, retried
+from shunter.workers.assembly import STORE_RETRY_S, Decoded, JobRun, expired, refused, retried
 from shunter.workers.batch import Row
 from shunter.workers.chunks import Chunks
-from shunter.workers.finishing import Decoded
 from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Failure, Verdict
 from shunter.workers.line import Line
 from shunter.workers.messages import PROBE, Probe, Probed
+from shunter.workers.references import Backlog, References
 from shunter.workers.row_bytes import bytes_in
 from shunter.workers.runner import Runner
 from shunter.workers.spans import Span, spans_of
@@ -44,6 +44,7 @@ class Preparation:
         announcements: Announcements,
         *,
         inputs: InputsAhead,
+        references: References,
         chunks: Chunks,
         settle: Callable[[list[Decoded]], None],
         forward_if_idle: Callable[[], None],
@@ -63,12 +64,13 @@ class Preparation:
         self._measures_bytes = measures_bytes
         self._change = preprocess or runner.preprocess
         self._clock = clock
-        self._rest: deque[Decoded] = deque()
+        self._references = references
+        self._backlog = Backlog(references)
 
     def run(self) -> None:
         """Take jobs as they arrive, and take probes through the model, for ever."""
         while True:
-            work = self._line.next_work(rest=bool(self._rest))
+            work = self._line.next_work(rest=bool(self._backlog))
             if isinstance(work, Probe):
                 with self._announcements.hold(PROBE, work.spans):
                     self._preprocess(self._line.suspects(work))
@@ -77,8 +79,8 @@ class Preparation:
             elif work is not None:
                 self._begin([row for run in work for row in self._free_rows(run)])
                 self._forward_if_idle()
-            if self._rest and self._line.has_room():
-                self._preprocess(self._more())
+            if self._backlog and self._line.has_room():
+                self._preprocess(self._backlog.take(self._bunch_rows))
 
     def _decode(self, run: JobRun) -> list[Any]:
         """A job's rows, none if it cannot be run; then its outcome has been reported."""
@@ -92,7 +94,9 @@ class Preparation:
             if is_chunk(job.input):
                 with self._announcements.hold("decode", (Span(run.claim, 0, job.rows),)):
                     return self._chunks.open(run)
-            rows = decode_rows(self._inputs.take(job))
+            block = self._inputs.take(job)
+            run.refers = MARK in block
+            rows = decode_rows(block)
             if len(rows) != job.rows:
                 raise PayloadError(f"the input holds {len(rows)} rows, the job says {job.rows}")
         except (ObjectStoreUnavailable, SettingsError) as error:
@@ -122,18 +126,18 @@ class Preparation:
 
     def _begin(self, decoded: list[Decoded]) -> None:
         """Preprocess these rows, or of many only as fast as the model takes them."""
-        if self._line.is_large(len(decoded)) and self._runner.preprocesses:
-            self._rest.extend(decoded)
+        grows = self._runner.preprocesses or any(run.refers for run, _, _ in decoded)
+        if grows and self._line.is_large(len(decoded)):
+            self._backlog.extend(decoded)
         else:
             self._preprocess(decoded)
 
-    def _more(self) -> list[Decoded]:
-        """The next bunch of a large job, without what has ended meanwhile."""
-        count = min(self._bunch_rows, len(self._rest))
-        bunch = [self._rest.popleft() for _ in range(count)]
-        return [row for row in bunch if not row[0].ended]
-
-    def _preprocess(self, decoded: list[Decoded]) -> None:
+    def _preprocess(self, rows: Sequence[Decoded]) -> None:
+        decoded = self._references.fetched(rows)
+        missing = [row for row in decoded if isinstance(row[2], Verdict)]
+        if missing:
+            self._settle(missing)
+            decoded = [row for row in decoded if not isinstance(row[2], Verdict)]
         for start in range(0, len(decoded), self._bunch_rows):
             bunch = decoded[start : start + self._bunch_rows]
             spans = (
@@ -142,7 +146,7 @@ class Preparation:
             with self._announcements.hold("preprocess", spans):
                 self._preprocess_bunch(bunch)
 
-    def _preprocess_bunch(self, decoded: list[Decoded]) -> None:
+    def _preprocess_bunch(self, decoded: Sequence[Decoded]) -> None:
         began = self._clock()
         values = self._change([value for _, _, value in decoded])
         rows: list[Row[JobRun]] = []

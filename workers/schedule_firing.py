@@ -41,10 +41,13 @@ class ScheduleFiring:
 
     interval_s = 1.0
 
-    def __init__(self, repair: JobRepair, registry: ModelRegistry, workers: WorkerRegistry) -> None:
+    def __init__(
+        self, repair: JobRepair, registry: ModelRegistry, workers: WorkerRegistry, *, store_url: str
+    ) -> None:
         self._repair = repair
         self._registry = registry
         self._workers = workers
+        self._store_url = store_url
         self._waits: dict[UUID, str] = {}
 
     def run_once(self) -> int:
@@ -96,7 +99,14 @@ class ScheduleFiring:
         request = known.definition.request_at(window.start)
         model = self._registry.get(request.model, request.version)
         try:
-            found = look(cursor, known, request=request, model=model, workers=self._workers.present())
+            found = look(
+                cursor,
+                known,
+                request=request,
+                model=model,
+                workers=self._workers.present(),
+                store_url=self._store_url,
+            )
         except InputMissing as error:
             _wait_for_input(cursor, known, window, error)
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,11 +18,18 @@ from shunter.storage.job import JobState
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.scoring import progress
 from shunter.storage.scoring.chunk import Span
-from shunter.storage.scoring.destination import ERRORS, Destination, open_destination, part_name
+from shunter.storage.scoring.destination import (
+    ERRORS,
+    MANIFEST,
+    Destination,
+    OutputExists,
+    open_destination,
+    part_name,
+)
 from shunter.storage.scoring.formats import JSONL
 from shunter.storage.scoring.progress import ChunkRecord
 from shunter.storage.scoring.repository import end
-from shunter.storage.scoring.sources import store_at
+from shunter.storage.scoring.sources import is_s3, store_at
 from shunter.storage.scoring.spec import Scoring, ScoringState
 from shunter.workers.scoring_round import each_scoring
 
@@ -73,14 +81,39 @@ def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
     destination = open_destination(scoring.spec.output, scoring.id)
     try:
         seen = destination.published()
-        if seen is None or orjson.loads(seen)["scoring"] != str(scoring.id):
+        if seen is None or _scoring_of(seen) != str(scoring.id):
+            if seen is not None and not scoring.spec.force:
+                raise OutputExists(scoring.spec.output)
             _write(cursor, scoring, destination)
             failpoints.hit("dataset.published")
+        if scoring.spec.table is not None:
+            _fill_table(scoring, scoring.spec.table)
     except SettingsError:
         raise
     except (Conflict, InvalidInput, NotFound) as error:
         return {"code": error.code, "message": error.message}
     return None
+
+
+def _fill_table(scoring: Scoring, table: str) -> None:
+    """Put the published dataset into its table; done again after a kill, it changes nothing."""
+    from shunter.storage.scoring import table_sink, writing  # noqa: PLC0415 - pyarrow, seldom needed here
+
+    assert scoring.spec.key is not None, "a table is written by key; this is a bug"
+    place = scoring.spec.output
+    store = store_at(place if is_s3(place) else Path(place).as_uri())
+    files = [file["name"] for file in orjson.loads(store.get(MANIFEST))["files"]]
+    sink = table_sink.TableSink(table, scoring.spec.key)
+    sink.upsert(writing.read_table(store.get(name)) for name in files)
+
+
+def _scoring_of(manifest: bytes) -> str | None:
+    """Whose dataset it is; None if somebody else has written a file of this name."""
+    try:
+        told = orjson.loads(manifest)
+    except ValueError:
+        return None
+    return told.get("scoring") if isinstance(told, dict) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.line import Line
 from shunter.workers.messages import ToHub
 from shunter.workers.preparation import Preparation
+from shunter.workers.references import References
 from shunter.workers.runner import Runner
 
 UNDECLARED = Signature()
@@ -39,6 +40,7 @@ class Stages:
         store: ObjectStore,
         *,
         inputs: InputsAhead,
+        references: References,
         send: Callable[[ToHub], None],
         bunch_rows: int,
         measures_bytes: bool = False,
@@ -54,6 +56,7 @@ class Stages:
             runner,
             announcements,
             inputs=inputs,
+            references=references,
             chunks=chunks,
             settle=finishing.put,
             forward_if_idle=forwarding.gather_if_idle,

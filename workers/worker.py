@@ -22,6 +22,7 @@ from shunter.storage.model_registry import ModelRegistry
 from shunter.storage.object_store import open_object_store
 from shunter.storage.object_sweep import ObjectSweep
 from shunter.storage.quarantine import Quarantine
+from shunter.storage.scoring.retention import ScoringRetention
 from shunter.storage.settings import Settings
 from shunter.storage.worker_registry import DEFAULT_POOL, WorkerRegistry
 from shunter.workers.adopter import Adopter
@@ -42,6 +43,7 @@ from shunter.workers.retention import Retention, Sweep
 from shunter.workers.schedule_firing import ScheduleFiring
 from shunter.workers.scoring_finisher import ScoringFinisher
 from shunter.workers.scoring_planner import ScoringPlanner
+from shunter.workers.scoring_retention import ForgetScorings
 from shunter.workers.services import Services
 
 log = logging.getLogger(__name__)
@@ -113,7 +115,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         _forgetting(settings, database, repair),
         Housekeeper([ScoringPlanner(repair, lists), ScoringFinisher(repair)]),
         # Apart: looking into a night's files may take longer than planning can wait.
-        Housekeeper([ScheduleFiring(repair, models_registry, registry)]),
+        Housekeeper([ScheduleFiring(repair, models_registry, registry, store_url=settings.object_store)]),
     )
     try:
         worker = app.Worker(
@@ -141,8 +143,11 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
 
 def _forgetting(settings: Settings, database: Database, repair: JobRepair) -> Housekeeper:
     keep = Keep(keep_s=settings.keep_s, keep_failed_s=settings.keep_failed_s)
-    sweep = ObjectSweep(JobFactsReader(database), open_object_store(settings.object_store))
-    return Housekeeper([Retention(repair, JobRetention(database, keep)), Sweep(repair, sweep)])
+    store = open_object_store(settings.object_store)
+    sweep = ObjectSweep(JobFactsReader(database), store)
+    scorings = ScoringRetention(database, store, keep)
+    jobs = Retention(repair, JobRetention(database, keep))
+    return Housekeeper([jobs, Sweep(repair, sweep), ForgetScorings(repair, scorings)])
 
 
 def _end_with_the_thread(ended: threading.ExceptHookArgs) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from shunter.producers.scoring.estimate import Estimate
+from shunter.producers.scoring.file_rows import stage_listing
+from shunter.producers.scoring.keys import refuse_duplicates
 from shunter.producers.scoring.request import ScoringStatus, scoring_status
 from shunter.producers.scoring.staging import stage
 from shunter.producers.submission import check_model_name
@@ -15,12 +17,14 @@ from shunter.storage.ids import new_id
 from shunter.storage.model_registry import ModelRegistry
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.scoring.destination import ERRORS, absolute_output, open_destination
+from shunter.storage.scoring.formats import FILES
 from shunter.storage.scoring.inspection import text_rows
 from shunter.storage.scoring.repository import ScoringRepository
 from shunter.storage.scoring.request import ScoringRequest
-from shunter.storage.scoring.resolving import resolve
+from shunter.storage.scoring.resolving import chunk_size, resolve
 from shunter.storage.scoring.sources import Source, changes, find_sources, is_s3
 from shunter.storage.scoring.spec import Scoring, Spec, fingerprint
+from shunter.storage.scoring.table_sink import TableSink
 from shunter.storage.worker_registry import WorkerRegistry, rows_per_s
 
 
@@ -48,12 +52,19 @@ class Scorer:
     def create(self, request: ScoringRequest) -> ScoringStatus:
         """Raises InvalidInput and its kin, NotFound, Conflict, or Unavailable."""
         model = self._registry.get(check_model_name(request.model), request.version)
+        fetch_from: Sequence[str] = ()
+        if request.input_format == FILES:
+            request, fetch_from = stage_listing(request, self._store)
         sources = find_sources(request.input)
         workers = self._workers.present()
-        spec, total_rows = resolve(request, model, sources, workers)
+        spec, total_rows = resolve(
+            request, model, sources, workers, store_url=self._store.url, fetch_from=fetch_from
+        )
         known = self._repository.current(spec.identity())
         if known is not None and not request.force:
             return scoring_status(self._same(known, spec, sources))
+        if request.check_keys:
+            refuse_duplicates(sources, spec)
         return self._begin(spec, sources, total_rows)
 
     def retry_errors(self, id: UUID, *, output: str | None, version: int | None) -> ScoringStatus:
@@ -86,16 +97,20 @@ class Scorer:
         model = self._registry.get(check_model_name(request.model), request.version)
         sources = find_sources(request.input)
         workers = self._workers.present()
-        spec, total_rows = resolve(request, model, sources, workers)
-        rows = text_rows(sources, spec.input_format) if total_rows is None else total_rows
+        if request.input_format == FILES:
+            rows, exact, size = len(sources), True, chunk_size(request, model, workers)
+        else:
+            spec, total_rows = resolve(request, model, sources, workers, store_url=self._store.url)
+            rows = text_rows(sources, spec.input_format) if total_rows is None else total_rows
+            exact, size = total_rows is not None, spec.chunk_rows
         live = [worker for worker in workers if worker.live]
         return Estimate(
             model=model.name,
             version=model.version,
             files=len(sources),
             rows=rows,
-            exact=total_rows is not None,
-            chunk_rows=spec.chunk_rows,
+            exact=exact,
+            chunk_rows=size,
             workers=sum(worker.serving(model.name, model.version) is not None for worker in live),
             rows_per_s=rows_per_s(workers, model.name, model.version),
         )
@@ -113,6 +128,8 @@ class Scorer:
 
     def _begin(self, spec: Spec, sources: Sequence[Source], total_rows: int | None) -> ScoringStatus:
         id = new_id()
+        if spec.table is not None and spec.key is not None:
+            TableSink(spec.table, spec.key).check()
         if not spec.force:
             open_destination(spec.output, id).check_free()
         try:

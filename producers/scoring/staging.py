@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -12,28 +15,36 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shunter.storage.errors import DatabaseUnavailable, EmptyRows, InvalidInput
-from shunter.storage.ids import new_id
 from shunter.storage.object_store import ObjectStore
+from shunter.storage.scoring.sources import STAGED
 from shunter.storage.settings import redact
 
 STAGED_ROWS = 16_384
 """Rows to a file of a snapshot."""
 
-FOLDER = "scoring-inputs"
+DIGEST_CHARS = 32
 
 
 def stage(rows: object, store: ObjectStore) -> str:
     """Store rows (an Arrow table, or any iterable of dicts) as files, in bounded memory; returns their place.
 
+    The same rows have the same place, so that the same call finds the same scoring.
+
     Raises EmptyRows, InvalidInput for rows that are no dicts or differ in type.
     """
-    folder = f"{FOLDER}/{new_id()}"
-    files = 0
-    for table in _tables(rows):
-        store.put(f"{folder}/part-{files:06}.parquet", _encode(table))
-        files += 1
-    if not files:
-        raise EmptyRows("there are no rows: give at least one", field="input")
+    with tempfile.TemporaryDirectory(prefix="shunter-stage-") as name:
+        parts, digest = [], hashlib.sha256()
+        for number, table in enumerate(_tables(rows)):
+            parts.append(Path(name) / f"part-{number:06}.parquet")
+            pq.write_table(table, parts[-1])
+            digest.update(parts[-1].read_bytes())
+        if not parts:
+            raise EmptyRows("there are no rows: give at least one", field="input")
+        folder = f"{STAGED}/{digest.hexdigest()[:DIGEST_CHARS]}"
+        there = {info.key for info in store.list(f"{folder}/")}
+        for part in parts:
+            if (key := f"{folder}/{part.name}") not in there:
+                store.put(key, part.read_bytes())
     return f"{store.url}/{folder}"
 
 
@@ -74,10 +85,3 @@ def _tables(rows: object) -> Iterator[pa.Table]:
             raise InvalidInput(f"the rows cannot be one table: {error}: give dicts of one shape") from error
         schema = table.schema
         yield table
-
-
-def _encode(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data

@@ -35,12 +35,15 @@ def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tup
 @click.option("--column", "columns", multiple=True, callback=_names, metavar="A,B", help="What makes a row.")
 @click.option("--key", metavar="K", help="The column that names the rows.")
 @click.option("--keep", multiple=True, callback=_names, metavar="C,D", help="Columns to carry to the output.")
+@click.option("--fetch", multiple=True, callback=_names, metavar="E,F", help="Columns of URLs to fetch.")
 @click.option("--version", type=click.IntRange(min=1), help="The model version.  [default: the newest]")
 @click.option(
     "--format", type=click.Choice(["parquet", "jsonl", "csv"]), default="parquet", show_default=True
 )
 @click.option(
-    "--input-format", type=click.Choice(["parquet", "jsonl", "csv"]), help="If names do not tell it."
+    "--input-format",
+    type=click.Choice(["parquet", "jsonl", "csv", "files"]),
+    help="If names do not tell it; files: each is a row.",
 )
 @click.option("--max-errors", metavar="N|P%", help="Stop when more rows than that have failed.")
 @click.option("--keep-failed", is_flag=True, help="Keep failed rows in the output, with null predictions.")
@@ -51,6 +54,7 @@ def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tup
     show_default=True,
 )
 @click.option("--chunk-rows", type=click.IntRange(min=1), help="Rows to a chunk.  [default: measured]")
+@click.option("--check-keys", is_flag=True, help="Refuse an input in which two rows have one key.")
 @click.option("--force", is_flag=True, help="Score anew, and replace what is at the output.")
 @click.option("--retry-errors", metavar="ID", help="Run the failed rows of an earlier scoring again.")
 @click.option("--dry-run", is_flag=True, help="Say how many rows there are and how long they take, and end.")

@@ -15,6 +15,7 @@ from uuid import UUID
 from shunter.storage.errors import InvalidInput
 from shunter.storage.schedules.cron import Cron
 from shunter.storage.schedules.templates import render
+from shunter.storage.scoring.formats import FILES
 from shunter.storage.scoring.request import ScoringRequest
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -64,6 +65,12 @@ class Definition:
             raise InvalidInput(
                 f"wait_for_input_s is {self.wait_for_input_s}: give seconds, up to a week",
                 field="wait_for_input_s",
+            )
+        if self.request.input_format == FILES or self.request.check_keys:
+            raise InvalidInput(
+                "a schedule scores the rows of files, and looks for no duplicate keys: "
+                "leave out the format files and check_keys",
+                field="input_format" if self.request.input_format == FILES else "check_keys",
             )
         if self.finish_by is not None:
             _clock_time(self.finish_by)

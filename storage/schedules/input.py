@@ -44,6 +44,7 @@ def look(
     request: ScoringRequest,
     model: RegisteredModel,
     workers: Sequence[Worker],
+    store_url: str,
 ) -> Found:
     """Find and inspect the files. Raises InputMissing, InvalidInput, SettingsError, Unavailable."""
     try:
@@ -62,7 +63,7 @@ def look(
             raise NothingNew(f"every file of {request.input} was scored in an earlier window")
     try:
         # A file that somebody is still writing is empty, or torn.
-        spec, rows = resolve(request, model, sources, workers)
+        spec, rows = resolve(request, model, sources, workers, store_url=store_url)
     except (EmptyRows, UnreadableInput) as error:
         raise InputMissing(error.message) from error
     return Found(spec, sources, rows)

@@ -11,6 +11,9 @@ from shunter.storage.scoring.sources import Source
 PARQUET, JSONL, CSV = "parquet", "jsonl", "csv"
 FORMATS = (PARQUET, JSONL, CSV)
 
+FILES = "files"
+"""An input of which each file is a row."""
+
 _SUFFIXES = {
     ".parquet": PARQUET,
     ".pq": PARQUET,
@@ -39,7 +42,7 @@ def common_format(sources: Sequence[Source]) -> str:
     if None in found:
         raise InvalidInput(
             f"{found[None]} does not tell its format: name files .parquet, .jsonl or .csv (.gz, .zst), "
-            "or give --input-format",
+            "or give --input-format (files: each file is a row)",
             field="input",
         )
     if len(found) > 1:

@@ -15,6 +15,11 @@ from shunter.storage.scoring.sources import Source, is_s3, open_source
 BATCH_ROWS, BATCH_BYTES = 16_384, 4 << 20
 """What is decoded at once, at most: few rows where they are large."""
 
+MAX_DECODED_BYTES = 1 << 30
+"""A chunk that grows to more in memory is refused: a few bytes of a dictionary can stand for any length."""
+
+LEAST_BATCH_ROWS = 16
+
 MAX_EXPANSION = 2_000
 """A file whose footer tells of so many times its size is a bomb."""
 
@@ -76,15 +81,32 @@ def row_bytes(parquet: pq.ParquetFile, columns: Sequence[str]) -> float:
     return float(total / max(1, metadata.num_rows))
 
 
+def _largest_value(parquet: pq.ParquetFile, columns: Sequence[str]) -> int:
+    """What one value of a dictionary may take, at most; 1 if nothing is kept so."""
+    metadata, largest = parquet.metadata, 1
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for index in range(group.num_columns):
+            column = group.column(index)
+            wanted = column.path_in_schema.partition(".")[0] in columns
+            if wanted and column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
+                largest = max(largest, column.total_uncompressed_size)
+    return largest
+
+
 class ParquetRows:
     """Reads stretches of rows of a file; those that follow one another cost one pass."""
 
-    def __init__(self, source: Source, columns: Sequence[str]) -> None:
+    def __init__(
+        self, source: Source, columns: Sequence[str], *, most_bytes: int = MAX_DECODED_BYTES
+    ) -> None:
         self.source = source
         self.columns = tuple(columns)
         self._file = open_parquet(source)
         each = max(1.0, row_bytes(self._file, columns))
-        self._batch_rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / each)))
+        safe_rows = max(LEAST_BATCH_ROWS, most_bytes // 2 // _largest_value(self._file, columns))
+        self._batch_rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / each), safe_rows))
+        self._most_bytes = most_bytes
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._rest: pa.RecordBatch | None = None
         self._position: int | None = None
@@ -116,7 +138,7 @@ class ParquetRows:
         )
 
     def _take(self, count: int) -> list[pa.RecordBatch]:
-        taken = []
+        taken, size = [], 0
         try:
             while count:
                 batch = self._rest if self._rest is not None else next(self._batches)
@@ -125,6 +147,9 @@ class ParquetRows:
                 self._position = (self._position or 0) + len(part)
                 count -= len(part)
                 taken.append(part)
+                size += part.nbytes
+                if size > self._most_bytes:
+                    raise pa.ArrowInvalid(f"its rows grow beyond {self._most_bytes} bytes in memory")
         except StopIteration as error:
             raise pa.ArrowInvalid(f"it ends {count} rows too early") from error
         except BaseException:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from shunter.storage.errors import InvalidInput, PayloadError
 from shunter.storage.payload_json import from_json
+from shunter.storage.references import REF_KEY, reference
 from shunter.storage.scoring.chunk import Chunk, Span
 from shunter.storage.scoring.columns import column_values, to_column
 from shunter.storage.scoring.formats import CSV, PARQUET
@@ -28,11 +29,15 @@ from shunter.storage.signature import NUMERIC, Signature
 
 @dataclass(frozen=True, slots=True)
 class ChunkRows:
-    """The rows of a chunk, bad ones in their places; `carried` and `numbers` (within the file) go along."""
+    """The rows of a chunk, bad ones in their places; `carried` and `numbers` (within the file) go along.
+
+    `refers` says that rows may hold references.
+    """
 
     values: list[Any]
     carried: pa.Table
     numbers: Sequence[int]
+    refers: bool
 
 
 class ChunkReader:
@@ -54,7 +59,8 @@ class ChunkReader:
             )
         if chunk.span.only is not None:
             rows = _only(rows, chunk.span, chunk.span.only)
-        return ChunkRows(_checked(rows.values, self._signature), rows.carried, rows.numbers)
+        values = [_referring(value, chunk.spec) for value in rows.values] if chunk.spec.fetch else rows.values
+        return replace(rows, values=_checked(values, self._signature))
 
     def _table_rows(self, chunk: Chunk) -> ChunkRows:
         table = self._parquet(chunk).read(chunk.span.first_row, chunk.span.rows)
@@ -62,7 +68,9 @@ class ChunkReader:
         columns = [column_values(table[name], dtype=dtype) for name, dtype in wanted.items()]
         values = columns[0] if len(wanted) == 1 else [dict(zip(wanted, row)) for row in zip(*columns)]  # noqa: B905
         first = chunk.span.first_row
-        return ChunkRows(values, table.select(chunk.spec.carried), range(first, first + chunk.span.rows))
+        refers = bool(chunk.spec.fetch) or any(REF_KEY in str(table[name].type) for name in wanted)
+        numbers = range(first, first + chunk.span.rows)
+        return ChunkRows(values, table.select(chunk.spec.carried), numbers, refers)
 
     def _parquet(self, chunk: Chunk) -> ParquetRows:
         columns = tuple(dict.fromkeys((*chunk.spec.columns, *chunk.spec.carried)))
@@ -86,7 +94,8 @@ def _text_rows(chunk: Chunk) -> ChunkRows:
     carried = {name: to_column([_cell(row, name) for row in parsed]) for name in spec.carried}
     values = [row if isinstance(row, BadRow) else _select(row, spec) for row in parsed]
     table = pa.table(carried) if carried else pa.table({}).select([])
-    return ChunkRows(values, table, range(first, first + len(values)))
+    refers = any(type(value) in (dict, list) for value in values) or bool(spec.fetch)
+    return ChunkRows(values, table, range(first, first + len(values)), refers)
 
 
 def _records(chunk: Chunk) -> Iterator[bytes | None]:
@@ -174,6 +183,22 @@ def _select(row: Any, spec: Spec) -> Any:
     return {name: row[name] for name in spec.columns}
 
 
+def _referring(value: Any, spec: Spec) -> Any:
+    """A row with references in place of the URLs of its columns that are to be fetched."""
+    if isinstance(value, BadRow):
+        return value
+    if len(spec.columns) == 1:
+        return _to_reference(value, spec.columns[0])
+    row = {**value, **{name: _to_reference(value[name], name) for name in spec.fetch}}
+    return next((cell for cell in row.values() if isinstance(cell, BadRow)), row)
+
+
+def _to_reference(url: Any, name: str) -> Any:
+    if isinstance(url, str):
+        return reference(url)
+    return BadRow("bad_row", f"column {name!r} holds {url!r:.60}, where a URL to fetch is wanted")
+
+
 def _checked(values: list[Any], signature: Signature) -> list[Any]:
     """The rows, those that do not fit the model's signature marked; all at once if none is bad."""
     try:
@@ -208,7 +233,7 @@ def _only(rows: ChunkRows, span: Span, errors_file: str) -> ChunkRows:
         )
     chosen = [places[number] for number in numbers]
     carried = rows.carried.take(chosen) if rows.carried.num_columns else rows.carried
-    return ChunkRows([rows.values[place] for place in chosen], carried, numbers)
+    return replace(rows, values=[rows.values[place] for place in chosen], carried=carried, numbers=numbers)
 
 
 def failed_rows(url: str) -> list[int]:

@@ -18,6 +18,12 @@ from shunter.storage.errors import InvalidInput, NotFound, ObjectNotFound
 from shunter.storage.object_store import ObjectStore, open_object_store
 
 _WILDCARD = re.compile(r"[*?\[]")
+STAGED = "scoring-inputs"
+"""The folder of an object store in which rows from Python, queries and listings are staged."""
+
+FOR_TABLES = "scoring-tables"
+"""The folder in which datasets lie that went into a table."""
+
 READ_AHEAD_BYTES = 1 << 20
 """Least that one request to S3 asks for."""
 

@@ -16,6 +16,10 @@ from shunter.storage.errors import InvalidInput
 from shunter.storage.job import Priority
 from shunter.storage.scoring.sources import Source
 
+LATER_LISTS = ("fetch", "fetch_from")
+LATER = (*LATER_LISTS, "table")
+"""Fields that stored scorings of earlier versions lack."""
+
 
 class ScoringState(StrEnum):
     """Where a scoring stands; only `running` is ever left."""
@@ -37,7 +41,9 @@ class Spec:
 
     `columns` are what a row is made of (none: the whole row), `kinds` the types of a CSV's columns, and
     `retries` the scoring whose failed rows are run again. Chunks have at most `chunk_rows` rows. With
-    `force`, what is at the output is replaced.
+    `force`, what is at the output is replaced. The columns `fetch` hold URLs whose objects are the values;
+    the prefixes `fetch_from` were named by whoever asked, and need no setting. With `table`, the URL of one,
+    the dataset goes there when it is whole.
     """
 
     model: str
@@ -56,6 +62,9 @@ class Spec:
     kinds: tuple[tuple[str, str], ...] = ()
     force: bool = False
     retries: str | None = None
+    fetch: tuple[str, ...] = ()
+    fetch_from: tuple[str, ...] = ()
+    table: str | None = None
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -70,7 +79,7 @@ class Spec:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Spec:
         """Read the JSON form."""
-        lists = {name: tuple(document[name]) for name in ("columns", "keep")}
+        lists = {name: tuple(document.get(name, ())) for name in ("columns", "keep", *LATER_LISTS)}
         kinds = tuple((name, kind) for name, kind in document["kinds"])
         return cls(**{**document, **lists, "kinds": kinds})
 
@@ -79,6 +88,10 @@ class Spec:
         asked = self.document()
         for how in ("max_errors", "priority", "chunk_rows", "kinds", "force"):
             del asked[how]
+        # What earlier versions did not ask for is no part of their questions.
+        for name in LATER:
+            if not asked[name]:
+                del asked[name]
         return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
 
 

@@ -56,9 +56,14 @@ def _common_field(name: str, schemas: Sequence[pa.Schema]) -> pa.Field:
         return pa.field(name, pa.string())
 
 
+def read_table(data: bytes) -> pa.Table:
+    """The rows of one file of a dataset in Parquet."""
+    return pq.read_table(pa.BufferReader(data))
+
+
 def fit(data: bytes, schema: pa.Schema, *, facts: Mapping[str, str]) -> bytes:
     """A Parquet file's rows under another schema."""
-    table = pq.read_table(pa.BufferReader(data))
+    table = read_table(data)
     columns = [
         _cast(table[field.name], field.type)
         if field.name in table.column_names

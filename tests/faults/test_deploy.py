@@ -17,7 +17,7 @@ import redis
 from shunter.migrations import migrate
 from shunter.storage.envelope import queue_name
 from shunter.storage.job import JobState
-from shunter.workers.hub import DRAIN_GRACE_S
+from shunter.workers.draining import DRAIN_GRACE_S
 from tests.faults.arena import MODEL, Arena, arena, pass_time, size
 from tests.waiting import wait_until
 

@@ -6,11 +6,15 @@ import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from shunter.producers.scoring.keys import DuplicateKey
 from shunter.producers.scoring.request import ScoringStatus
 from shunter.storage.errors import ObjectStoreUnavailable
 from shunter.storage.scoring.destination import open_destination
@@ -100,3 +104,34 @@ def test_an_errors_file_that_was_damaged_fails_the_rows_of_its_chunk(fleet: Scor
     (error,) = fleet.errors(f"out/retry-v{again.version}")
     assert (error["row"], error["code"]) == (None, "corrupt_payload")
     assert f"{damaged.name}, line 1 cannot be read" in error["message"]
+
+
+@pytest.mark.parametrize("manifest", [b"", b"{", b"[1]", b'{"of": "somebody else"}'])
+def test_somebody_elses_manifest_at_the_output_fails_the_scoring_in_words(
+    fleet: ScoringFleet, manifest: bytes
+) -> None:
+    numbers(fleet)
+    begun = fleet.begin("in.jsonl")
+    (fleet.directory / "out").mkdir()
+    (fleet.directory / "out" / "_shunter.json").write_bytes(manifest)
+    status = fleet.end(begun)
+    assert (status.state, status.error and status.error["code"]) == ("failed", "output_exists")
+    assert (fleet.directory / "out" / "_shunter.json").read_bytes() == manifest
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+def test_a_key_that_two_rows_have_is_told_before_anything_runs(fleet: ScoringFleet, format: str) -> None:
+    keys = [b"a", b"b", b"c"]
+    for name, more in (("one", b"d"), ("two", b"b")):
+        path = fleet.directory / f"{name}.{format}"
+        if format == "csv":
+            write_lines(path, [b"k,x", *(b"%s,1" % key for key in [*keys, more])])
+        elif format == "jsonl":
+            write_lines(path, [b'{"k": "%s", "x": 1}' % key for key in [*keys, more]])
+        else:
+            rows = [{"k": key.decode(), "x": 1} for key in [*keys, more]]
+            pq.write_table(pa.Table.from_pylist(rows), path)
+    asked: dict[str, Any] = {"columns": ["x"], "key": "k", "check_keys": True}
+    assert fleet.begin(f"one.{format}", **asked).total in (4, None)
+    with pytest.raises(DuplicateKey, match=r"'b' stands in row 1 of \S+two\S+ and in row 3 of \S+two"):
+        fleet.begin(f"two.{format}", "other", **asked)

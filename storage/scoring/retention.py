@@ -1,0 +1,85 @@
+"""What is left of scorings that ended long ago: their rows, and staged inputs that nobody names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from shunter.storage.database import Database
+from shunter.storage.job_retention import Keep
+from shunter.storage.object_store import ObjectStore
+from shunter.storage.scoring.sources import FOR_TABLES, STAGED
+from shunter.storage.scoring.spec import ScoringState
+
+PAGE = 100
+
+# Whoever runs failed rows again reads the chunks of the earlier scoring.
+OLD = f"""
+SELECT id, output FROM scorings AS old
+WHERE finished_at < now() - CASE WHEN state = '{ScoringState.FAILED}'
+    THEN make_interval(secs => %(keep_failed_s)s) ELSE make_interval(secs => %(keep_s)s) END
+  AND state <> '{ScoringState.RUNNING}'
+  AND NOT EXISTS (SELECT FROM scorings WHERE state = '{ScoringState.RUNNING}'
+                  AND spec ->> 'retries' = old.id::text)
+ORDER BY id LIMIT %(limit)s
+"""
+
+NAMED = f"""
+SELECT substring(sources -> 0 ->> 'url' FROM '{STAGED}/([^/]+)/') FROM scorings
+UNION SELECT substring(output FROM '{FOR_TABLES}/([^/]+)') FROM scorings
+"""
+
+
+class OldScoring(NamedTuple):
+    """A scoring that has been kept long enough, and where its output went."""
+
+    id: UUID
+    output: str
+
+
+class ScoringRetention:
+    """Finds and removes what is old enough. Datasets that were published are their owners', and stay."""
+
+    def __init__(self, database: Database, store: ObjectStore, keep: Keep) -> None:
+        self._database = database
+        self._store = store
+        self._names = {"keep_s": keep.keep_s, "keep_failed_s": keep.keep_failed_s, "limit": PAGE}
+        self._keep_inputs = timedelta(seconds=keep.keep_s)
+
+    def old(self) -> list[OldScoring]:
+        """Some scorings that have been kept long enough."""
+        with self._database.transaction() as cursor:
+            cursor.execute(OLD, self._names)
+            return [OldScoring(*row) for row in cursor.fetchall()]
+
+    def remove(self, id: UUID) -> None:
+        """Remove the rows of one that has ended."""
+        with self._database.transaction() as cursor:
+            cursor.execute("DELETE FROM scoring_chunks WHERE scoring = %s", (id,))
+            cursor.execute("DELETE FROM scorings WHERE id = %s", (id,))
+
+    def sweep_inputs(self) -> int:
+        """Remove what was staged, for input or a table, and no scoring names; returns how many objects."""
+        # Looked at before the names are: what is staged anew meanwhile is young.
+        folders = self._staged()
+        with self._database.transaction() as cursor:
+            cursor.execute(NAMED)
+            named = {folder for (folder,) in cursor.fetchall()}
+        before = datetime.now(UTC) - self._keep_inputs
+        old = [
+            key
+            for folder, objects in folders.items()
+            if folder not in named and max(objects.values()) < before
+            for key in objects
+        ]
+        self._store.delete(old)
+        return len(old)
+
+    def _staged(self) -> dict[str, dict[str, datetime]]:
+        folders: dict[str, dict[str, datetime]] = defaultdict(dict)
+        for prefix in (STAGED, FOR_TABLES):
+            for info in self._store.list(f"{prefix}/"):
+                folders[info.key.split("/")[1]][info.key] = info.modified
+        return folders
