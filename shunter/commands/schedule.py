@@ -22,6 +22,18 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
 name_argument = click.argument("name")
 
 
+def _instant(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: give an instant as 2026-01-31T02:00+01:00") from error
+    if moment.tzinfo is None:
+        raise click.BadParameter(f"{text!r}: say the offset too, as 2026-01-31T02:00+01:00 or ...Z")
+    return moment
+
+
 @click.group()
 def schedule() -> None:
     """Score a dataset every night, or whenever a cron line says; the fleet fires it, without a process more.
@@ -213,12 +225,10 @@ def resume(name: str, *, backfill_only: bool) -> None:
 
 @schedule.command()
 @name_argument
-@click.option(
-    "--window", metavar="INSTANT", help="When it begins, as 2026-01-31T02:00+01:00.  [default: the latest]"
-)
+@click.option("--window", callback=_instant, metavar="INSTANT", help="When it begins.  [default: the latest]")
 @click.option("--again", is_flag=True, help="Another time, if it was skipped, failed or cancelled.")
 @as_json_option
-def run(name: str, *, window: str | None, again: bool, as_json: bool) -> None:
+def run(name: str, *, window: datetime | None, again: bool, as_json: bool) -> None:
     """Fire a window now; one that was fired already is left alone, and shown.
 
     \b
@@ -229,7 +239,7 @@ def run(name: str, *, window: str | None, again: bool, as_json: bool) -> None:
     from shunter.producers.schedules.documents import window_document
 
     with Client() as client:
-        status = client.schedule(name).run(window=_instant(window), again=again)
+        status = client.schedule(name).run(window=window, again=again)
     if as_json:
         print_json(window_document(status))
         return
@@ -363,15 +373,3 @@ def _line(status: WindowStatus) -> tuple[object, ...]:
 
 def _local(start: datetime) -> str:
     return f"{start:%Y-%m-%d %H:%M}Z"
-
-
-def _instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.UsageError(f"--window is {text!r}: give an instant as 2026-01-31T02:00+01:00") from error
-    if moment.tzinfo is None:
-        raise click.UsageError(f"--window is {text!r}: say the offset too, as 2026-01-31T02:00+01:00 or ...Z")
-    return moment
