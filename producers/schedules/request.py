@@ -120,8 +120,9 @@ class Schedules(Protocol):
         """Forget it and its windows; scorings and datasets stay."""
 
 
-def schedule_status(schedule: Schedule, *, pending: int, running: int, now: datetime) -> ScheduleStatus:
-    """A stored schedule as users see it."""
+def schedule_status(schedule: Schedule, *, backfill: tuple[int, int], now: datetime) -> ScheduleStatus:
+    """A stored schedule as users see it; `backfill` are its pending and running windows."""
+    pending, running = backfill
     return ScheduleStatus(
         name=schedule.name,
         definition=schedule.definition.document(),

@@ -39,7 +39,7 @@ class Scheduler:
         return self._status(self._repository.add(name, definition))
 
     def find(self, *, after: str = "", limit: int = 50) -> Sequence[ScheduleStatus]:
-        return [self._status(found) for found in self._repository.find(after=after, limit=limit)]
+        return self._statuses(self._repository.find(after=after, limit=limit))
 
     def get(self, name: str) -> ScheduleStatus:
         return self._status(self._repository.get(name))
@@ -90,8 +90,11 @@ class Scheduler:
         self._repository.remove(name)
 
     def _status(self, known: Schedule) -> ScheduleStatus:
-        pending, running = self._repository.backfill_counts(known.id)
-        return schedule_status(known, pending=pending, running=running, now=self._repository.now())
+        return self._statuses([known])[0]
+
+    def _statuses(self, known: Sequence[Schedule]) -> list[ScheduleStatus]:
+        counts, now = self._repository.backfill_counts([each.id for each in known]), self._repository.now()
+        return [schedule_status(each, backfill=counts.get(each.id, (0, 0)), now=now) for each in known]
 
 
 def _windows_of(known: Schedule, days: DateRange, *, until: datetime) -> list[datetime]:
