@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 FORMATS = ["parquet", "jsonl", "csv"]
+PRIORITIES = ["interactive", "standard", "bulk"]
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 name_argument = click.argument("name")
@@ -64,6 +65,7 @@ def schedule() -> None:
 @click.option("--input-format", type=click.Choice(FORMATS), help="If names do not tell it.")
 @click.option("--max-errors", metavar="N|P%", help="Stop a window when more rows than that have failed.")
 @click.option("--keep-failed", is_flag=True, help="Keep failed rows in the output, with null predictions.")
+@click.option("--priority", type=click.Choice(PRIORITIES), default="bulk", show_default=True)
 @click.option("--chunk-rows", type=click.IntRange(min=1), help="Rows to a chunk.  [default: measured]")
 @click.option(
     "--missed",
@@ -88,7 +90,7 @@ def schedule() -> None:
     help="Look for missing input so long, such as 2h, before the window fails.",
 )
 @click.option("--finish-by", metavar="HH:MM", help="Warn when the measured rate says it will be later.")
-@click.option("--may-raise-priority", is_flag=True, help="And let the rest go as standard then.")
+@click.option("--may-raise-priority", is_flag=True, help="And let the rest go as standard instead of bulk.")
 @click.option("--incremental", is_flag=True, help="Score only files that no earlier window has.")
 @as_json_option
 def add(
