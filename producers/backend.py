@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from shunter.producers.outputs import JobResults
+from shunter.producers.schedules.request import Schedules
 from shunter.producers.scoring.request import Scorings
 from shunter.producers.status import JobStatus
 from shunter.producers.submission import Accepted, Options
@@ -65,6 +66,10 @@ class Backend(Protocol):
     @property
     def scorings(self) -> Scorings:
         """The scorings of datasets."""
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of such scorings."""
 
     def redrive(self, id: UUID, *, version: int | None = None, again: bool = False) -> Accepted:
         """Run the failed rows of a job again, as a new job; UnknownJob, NotRedrivable, UnknownModel."""

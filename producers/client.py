@@ -14,17 +14,21 @@ from shunter.producers.backend import Backend, Watch
 from shunter.producers.handles import Item, Job, open_handle
 from shunter.producers.mapping import DEFAULT_WINDOW, MappedRows, OnRowFailure
 from shunter.producers.rows import each_row
+from shunter.producers.schedules.handle import Schedule
 from shunter.producers.scoring.handle import Scoring
 from shunter.producers.submission import Options
 from shunter.storage import failpoints
 from shunter.storage.errors import InvalidInput, NotRedrivable, SettingsError, WaitTimeout
 from shunter.storage.ids import parse_item_id
+from shunter.storage.schedules.definition import Definition, Missed, Overlap, check_name, one_of
 from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.settings import Settings, redact
 
 Handle = TypeVar("Handle", Job, Item, Job | Item)
 
 PriorityName = Literal["interactive", "standard", "bulk"]
+MissedName = Literal["catch-up", "skip", "latest"]
+OverlapName = Literal["queue", "skip"]
 
 
 class Client:
@@ -266,6 +270,55 @@ class Client:
     def scoring(self, id: str | UUID) -> Scoring:
         """The handle of a scoring by its id; asks nobody yet. InvalidInput if it is no id."""
         return Scoring(self, parse_item_id(str(id))[0])
+
+    def add_schedule(
+        self,
+        name: str,
+        request: ScoringRequest,
+        *,
+        cron: str,
+        timezone: str = "UTC",
+        missed: MissedName = "catch-up",
+        overlap: OverlapName = "queue",
+        wait_for_input_s: float = 0.0,
+        finish_by: str | None = None,
+        may_raise_priority: bool = False,
+        incremental: bool = False,
+    ) -> Schedule:
+        """Score a dataset in each window of a cron line, from now on; the same call again finds the same.
+
+        Args:
+            request: what is scored, with the arguments of `score`; `{date}` in its places is the window's.
+            cron: five fields: minute, hour, day, month, weekday.
+            timezone: an IANA name; the cron line and `{date}` are of this zone.
+            missed: "catch-up", "skip" or, of several, only the "latest": what becomes of windows that began
+                while no worker was there.
+            overlap: "queue" or "skip": what becomes of one that begins while an earlier one is under way.
+            wait_for_input_s: look so many seconds for input that is missing, before the window fails.
+            finish_by: HH:MM in the time zone: warn when the measured rate says that it will be later.
+            may_raise_priority: and let the rest go as standard instead of bulk then.
+            incremental: score only files that no earlier window has.
+
+        Raises:
+            InvalidInput: the line never fires, the zone is unknown, two windows would write to one place.
+            Conflict: a schedule of this name says something else.
+        """
+        definition = Definition(
+            cron=cron,
+            request=request,
+            timezone=timezone,
+            missed=one_of(Missed, missed, field="missed"),
+            overlap=one_of(Overlap, overlap, field="overlap"),
+            wait_for_input_s=wait_for_input_s,
+            finish_by=finish_by,
+            may_raise_priority=may_raise_priority,
+            incremental=incremental,
+        )
+        return Schedule(self, self.backend.schedules.add(name, definition).name)
+
+    def schedule(self, name: str) -> Schedule:
+        """The handle of a schedule by its name; asks nobody yet. InvalidInput if it is no name."""
+        return Schedule(self, check_name(name))
 
     def job(self, id: str | UUID) -> Job | Item:
         """The handle of a job or an item by its id; asks nobody yet. InvalidInput if it is no id."""

@@ -12,6 +12,8 @@ import psycopg2
 from shunter.producers.cache import FinishedCache
 from shunter.producers.outputs import JobResults
 from shunter.producers.publisher import Publisher
+from shunter.producers.schedules.request import Schedules
+from shunter.producers.schedules.scheduler import Scheduler
 from shunter.producers.scoring.request import Scorings
 from shunter.producers.status import JobStatus, job_status
 from shunter.producers.submission import Accepted, Options
@@ -35,6 +37,7 @@ from shunter.storage.object_store import open_object_store
 from shunter.storage.outcome import StoredResult
 from shunter.storage.payload import decode_rows
 from shunter.storage.results import load_block
+from shunter.storage.schedules.repository import ScheduleRepository
 from shunter.storage.scoring.chunk import is_part
 from shunter.storage.settings import Settings
 from shunter.storage.worker_registry import Worker, WorkerRegistry
@@ -127,6 +130,10 @@ class DirectBackend:
         from shunter.producers.scoring.scorer import Scorer  # noqa: PLC0415 - pyarrow, for scoring only
 
         return Scorer(self.database, self.registry, self.workers, self._store)
+
+    @property
+    def schedules(self) -> Schedules:
+        return Scheduler(ScheduleRepository(self.database), self.registry)
 
     def check_database(self) -> None:
         """Raise DatabaseUnavailable unless Postgres answers and holds our tables."""

@@ -18,6 +18,8 @@ from shunter.producers.http_watch import HttpWatch
 from shunter.producers.outputs import JobResults
 from shunter.producers.problems import MEDIA_TYPE, error_of
 from shunter.producers.rows import as_rows, each_job, packed_rows
+from shunter.producers.schedules.request import Schedules
+from shunter.producers.schedules.through_http import HttpSchedules
 from shunter.producers.scoring.request import Scorings
 from shunter.producers.scoring.through_http import HttpScorings
 from shunter.producers.status import JobStatus
@@ -122,6 +124,10 @@ class HttpBackend:
     @property
     def scorings(self) -> Scorings:
         return HttpScorings(self.request)
+
+    @property
+    def schedules(self) -> Schedules:
+        return HttpSchedules(self.request)
 
     def close(self) -> None:
         self._http.close()

@@ -20,6 +20,7 @@ from shunter.commands.jobs import cancel, results, status, submit
 from shunter.commands.listings import models, workers
 from shunter.commands.processes import api, flower, migrate, worker
 from shunter.commands.quarantine import quarantine
+from shunter.commands.schedule import schedule
 from shunter.commands.score import score, scorings
 from shunter.commands.verify import verify
 from shunter.storage.errors import ShunterError
@@ -52,6 +53,7 @@ for command in (
     cancel,
     score,
     scorings,
+    schedule,
     workers,
     models,
     batches,

@@ -194,6 +194,12 @@ scorings = Table(
     PrimaryKeyConstraint("id", name="scorings_pkey"),
     Index("scorings_identity", "tenant", "identity", unique=True, postgresql_where=text("NOT superseded")),
     Index("scorings_output", "output", unique=True, postgresql_where=text("state = 'running'")),
+    Index(
+        "scorings_schedule",
+        "schedule_name",
+        "window_start",
+        postgresql_where=text("schedule_name IS NOT NULL"),
+    ),
 )
 
 scoring_chunks = Table(

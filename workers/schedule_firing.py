@@ -51,7 +51,7 @@ class ScheduleFiring:
         self._waits: dict[UUID, str] = {}
 
     def run_once(self) -> int:
-        """One round; returns how many scorings were begun. Raises Unavailable."""
+        """One round; returns how many windows have begun or ended. Raises Unavailable."""
         with self._repair.duty(LOCK) as cursor:
             if cursor is None:
                 return 0
@@ -80,22 +80,23 @@ class ScheduleFiring:
         return decision is not None and rounds.keep(cursor, standing, decision)
 
     def _begin(self, known: Schedule, due: Window) -> bool:
-        """Begin a window's scoring, if it is still to be begun; whether it was."""
+        """Begin a window's scoring, if it is still to be begun; whether the window has begun or ended."""
         try:
             with self._repair.duty(LOCK) as cursor:
                 window = None if cursor is None else rounds.lock(cursor, known.id, due.start)
-                begun = cursor is not None and window is not None and self._score(cursor, known, window)
+                if cursor is None or window is None:
+                    return False
+                state = self._score(cursor, known, window)
         except SettingsError as error:
             self._wait(known, error)
             return False
         except (InvalidInput, NotFound, Conflict) as error:
-            self._fail(known, due, error)
-            return False
-        if begun:
+            return self._fail(known, due, error)
+        if state is WindowState.STARTED:
             failpoints.hit("schedule.begun")
-        return begun
+        return state is not WindowState.PENDING
 
-    def _score(self, cursor: Cursor, known: Schedule, window: Window) -> bool:
+    def _score(self, cursor: Cursor, known: Schedule, window: Window) -> WindowState:
         request = known.definition.request_at(window.start)
         model = self._registry.get(request.model, request.version)
         try:
@@ -108,19 +109,20 @@ class ScheduleFiring:
                 store_url=self._store_url,
             )
         except InputMissing as error:
-            _wait_for_input(cursor, known, window, error)
-            return False
+            return _wait_for_input(cursor, known, window, error)
         id = rounds.begin(cursor, known, window, spec=found.spec, sources=found.sources, rows=found.rows)
         if not found.spec.force:
             open_destination(found.spec.output, id).check_free()
         log.info("the window %s of %s has begun: scoring %s", window.start, known.name, id)
-        return True
+        return WindowState.STARTED
 
-    def _fail(self, known: Schedule, window: Window, error: ShunterError) -> None:
+    def _fail(self, known: Schedule, window: Window, error: ShunterError) -> bool:
+        document = {"code": error.code, "message": error.message}
         with self._repair.duty(LOCK) as cursor:
-            document = {"code": error.code, "message": error.message}
-            if cursor is not None and rounds.end(cursor, window, WindowState.FAILED, document):
-                log.warning("the window %s of %s has failed: %s", window.start, known.name, error)
+            ended = cursor is not None and rounds.end(cursor, window, WindowState.FAILED, document)
+        if ended:
+            log.warning("the window %s of %s has failed: %s", window.start, known.name, error)
+        return ended
 
     def _wait(self, known: Schedule, error: InvalidInput) -> None:
         """Somebody must act, or another hub can go on: said once, not at every round."""
@@ -158,17 +160,18 @@ class ScheduleFiring:
         )
 
 
-def _wait_for_input(cursor: Cursor, known: Schedule, window: Window, error: InputMissing) -> None:
-    """Look again later, or end the window when its time for that is over."""
+def _wait_for_input(cursor: Cursor, known: Schedule, window: Window, error: InputMissing) -> WindowState:
+    """Look again later, or end the window when its time for that is over; what it is now."""
     now = clock.fleet_time(cursor)
     first = window.tried_at or now
     until = first + timedelta(seconds=known.definition.wait_for_input_s)
     document = {"code": error.code, "message": error.message}
     if now < until:
         rounds.wait(cursor, window, tried_at=first, not_before=min(now + LOOK_AGAIN, until), error=document)
-        return
+        return WindowState.PENDING
     if first < until:
         document["message"] += f" (looked for from {first:%Y-%m-%d %H:%M:%S} to {now:%Y-%m-%d %H:%M:%S} UTC)"
     state = WindowState.SKIPPED if isinstance(error, NothingNew) else WindowState.FAILED
-    if rounds.end(cursor, window, state, document):
-        log.warning("the window %s of %s is %s: %s", window.start, known.name, state, document["message"])
+    rounds.end(cursor, window, state, document)
+    log.warning("the window %s of %s is %s: %s", window.start, known.name, state, document["message"])
+    return state

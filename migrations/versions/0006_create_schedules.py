@@ -53,6 +53,9 @@ STATEMENTS = (
     )
     """,
     "ALTER TABLE scorings ADD COLUMN schedule_name text, ADD COLUMN window_start timestamptz",
+    """
+    CREATE INDEX scorings_schedule ON scorings (schedule_name, window_start) WHERE schedule_name IS NOT NULL
+    """,
 )
 
 
@@ -64,6 +67,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove them; scorings that schedules have begun stay."""
+    op.execute("DROP INDEX scorings_schedule")
     op.execute("ALTER TABLE scorings DROP COLUMN window_start, DROP COLUMN schedule_name")
     for table in ("schedule_files", "schedule_windows", "schedules"):
         op.execute(f"DROP TABLE {table}")

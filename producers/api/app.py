@@ -23,12 +23,17 @@ from shunter.producers.api.fleet import fleet, health
 from shunter.producers.api.jobs import router as jobs
 from shunter.producers.api.long_polls import LongPolls
 from shunter.producers.api.metrics import CountRequests, Metrics
+from shunter.producers.api.schedules import router as schedules
 from shunter.producers.api.scorings import router as scorings
 from shunter.producers.direct import DirectBackend
+from shunter.producers.schedule_schemas import BackfillBody, RunBody, ScheduleBody
 from shunter.producers.schemas import JobRequest, Problem, RetryRequest, ScoringBody
 from shunter.storage.errors import Unauthorized
 from shunter.storage.queue_depth import depths
 from shunter.storage.settings import Settings
+
+BODIES = (JobRequest, ScoringBody, RetryRequest, ScheduleBody, RunBody, BackfillBody, Problem)
+"""What routes refer to in the documentation without naming it to FastAPI."""
 
 _bearer = HTTPBearer(auto_error=False)
 
@@ -61,7 +66,7 @@ def create_app(
     )
     app.state.context = context
     guard = [Depends(_key_check(settings.api_key))] if settings.api_key else []
-    for router in (jobs, scorings, fleet):
+    for router in (jobs, scorings, schedules, fleet):
         app.include_router(router, dependencies=guard, responses=answers.problems(401) if guard else {})
     app.include_router(health)
     add_docs_page(app)
@@ -94,7 +99,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version="1", summary=app.summary, routes=app.routes)
         components = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (JobRequest, ScoringBody, RetryRequest, Problem):
-            components[model.__name__] = model.model_json_schema()
+        for model in BODIES:
+            components[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
         app.openapi_schema = schema
     return app.openapi_schema

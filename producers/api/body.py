@@ -98,6 +98,12 @@ def read_model(kind: type[ModelT], body: bytes) -> ModelT:
         raise _refusal(error, list(kind.model_fields)) from error
 
 
+def body_of(kind: type[BaseModel]) -> dict[str, object]:
+    """What a route's documentation says of a body that is read by `read_model`."""
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def _parse(body: bytes) -> Any:
     try:
         return orjson.loads(body)

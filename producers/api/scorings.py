@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from shunter.producers.api.answers import answer, problems
-from shunter.producers.api.body import MAX_DOCUMENT_BYTES, read_body, read_model
+from shunter.producers.api.body import MAX_DOCUMENT_BYTES, body_of, read_body, read_model
 from shunter.producers.api.context import WithContext
 from shunter.producers.schemas import (
     EstimateDocument,
@@ -28,18 +28,13 @@ router = APIRouter(prefix="/v1/scorings", tags=["scorings"])
 MAX_PAGE = 100
 
 
-def _body_of(model: type) -> dict[str, object]:
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
 @router.post(
     "",
     status_code=202,
     summary="Score a dataset",
     response_model=ScoringDocument,
     responses=problems(400, 404, 409, 413, 415, 422, 503),
-    openapi_extra=_body_of(ScoringBody),
+    openapi_extra=body_of(ScoringBody),
 )
 async def create(request: Request, context: WithContext) -> Response:
     """Begins a scoring, or finds the one that answers the same question; places are those of the hosts."""
@@ -54,7 +49,7 @@ async def create(request: Request, context: WithContext) -> Response:
     summary="What a scoring would cost",
     response_model=EstimateDocument,
     responses=problems(400, 404, 413, 415, 422, 503),
-    openapi_extra=_body_of(ScoringBody),
+    openapi_extra=body_of(ScoringBody),
 )
 async def estimate(request: Request, context: WithContext) -> Response:
     """Rows, workers and their measured rate; stores nothing."""
@@ -109,7 +104,7 @@ def cancel(context: WithContext, id: UUID) -> Response:
     summary="Score the failed rows again",
     response_model=ScoringDocument,
     responses=problems(400, 404, 409, 413, 415, 422, 503),
-    openapi_extra=_body_of(RetryRequest),
+    openapi_extra=body_of(RetryRequest),
 )
 async def retry_errors(request: Request, context: WithContext, id: UUID) -> Response:
     """Begins a scoring of the rows that failed in this one, by the newest version if none is named."""

@@ -23,7 +23,8 @@ LOOK_S = 0.25
 """How often the progress is looked at."""
 
 
-def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+def names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """A repeated option whose values may hold several names, with commas between them."""
     return tuple(name for part in value for name in part.split(",") if name)
 
 
@@ -32,10 +33,10 @@ def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tup
 @click.option("--input", "input_", metavar="GLOB|URL", help="A file, directory, glob or s3:// prefix.")
 @click.option("--query", metavar="SQL", help="Score its rows; --input is then the URL of a Postgres.")
 @click.option("--output", metavar="DIR|URL", help="A directory or s3:// prefix that does not exist yet.")
-@click.option("--column", "columns", multiple=True, callback=_names, metavar="A,B", help="What makes a row.")
+@click.option("--column", "columns", multiple=True, callback=names, metavar="A,B", help="What makes a row.")
 @click.option("--key", metavar="K", help="The column that names the rows.")
-@click.option("--keep", multiple=True, callback=_names, metavar="C,D", help="Columns to carry to the output.")
-@click.option("--fetch", multiple=True, callback=_names, metavar="E,F", help="Columns of URLs to fetch.")
+@click.option("--keep", multiple=True, callback=names, metavar="C,D", help="Columns to carry to the output.")
+@click.option("--fetch", multiple=True, callback=names, metavar="E,F", help="Columns of URLs to fetch.")
 @click.option("--version", type=click.IntRange(min=1), help="The model version.  [default: the newest]")
 @click.option(
     "--format", type=click.Choice(["parquet", "jsonl", "csv"]), default="parquet", show_default=True

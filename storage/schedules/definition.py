@@ -9,7 +9,7 @@ from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from shunter.storage.errors import InvalidInput
@@ -39,6 +39,9 @@ class Overlap(StrEnum):
 
     QUEUE = "queue"
     SKIP = "skip"
+
+
+Choice = TypeVar("Choice", Missed, Overlap)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +122,8 @@ class Definition:
             **{
                 **document,
                 "request": ScoringRequest(**document["request"]),
-                "missed": Missed(document["missed"]),
-                "overlap": Overlap(document["overlap"]),
+                "missed": one_of(Missed, document["missed"], field="missed"),
+                "overlap": one_of(Overlap, document["overlap"], field="overlap"),
             }
         )
 
@@ -141,6 +144,15 @@ def _clock_time(text: str) -> time:
     if found is None:
         raise InvalidInput(f"finish_by is {text!r}: give a time of the day, such as 06:00", field="finish_by")
     return time(int(found[1]), int(found[2]))
+
+
+def one_of(kind: type[Choice], value: str, *, field: str) -> Choice:
+    """The member of an enumeration that has this value; InvalidInput."""
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(member.value for member in kind)
+        raise InvalidInput(f"{field} is {value!r}: it must be one of {known}", field=field) from error
 
 
 def check_name(name: str) -> str:

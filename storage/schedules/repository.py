@@ -56,10 +56,10 @@ WHERE schedule = %(id)s AND start = ANY(%(starts)s::timestamptz[])
 """
 
 BACKFILL_COUNTS = f"""
-SELECT count(*) FILTER (WHERE w.state = '{WindowState.PENDING}'),
+SELECT schedule, count(*) FILTER (WHERE w.state = '{WindowState.PENDING}'),
     count(*) FILTER (WHERE s.state = '{ScoringState.RUNNING}')
 FROM schedule_windows AS w LEFT JOIN scorings AS s ON s.id = w.scoring
-WHERE schedule = %s AND cause = '{Cause.BACKFILL}'
+WHERE schedule = ANY(%s::uuid[]) AND cause = '{Cause.BACKFILL}' GROUP BY schedule
 """
 
 
@@ -153,12 +153,11 @@ class ScheduleRepository:
             )
         return queued
 
-    def backfill_counts(self, id: UUID) -> tuple[int, int]:
-        """How many windows of the backfill are pending, and how many under way."""
+    def backfill_counts(self, ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+        """How many windows of these schedules' backfills are pending, and how many under way."""
         with self._database.transaction() as cursor:
-            cursor.execute(BACKFILL_COUNTS, (id,))
-            ((pending, running),) = cursor.fetchall()
-        return pending, running
+            cursor.execute(BACKFILL_COUNTS, (list(ids),))
+            return {id: (pending, running) for id, pending, running in cursor.fetchall()}
 
     def history(self, name: str, *, before: datetime | None = None, limit: int = 50) -> list[WindowRecord]:
         """What became of its windows, the latest first, those that begin before `before`."""
