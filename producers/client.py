@@ -188,6 +188,7 @@ class Client:
         priority: PriorityName = "bulk",
         chunk_rows: int | None = None,
         force: bool = False,
+        compare_to: str | UUID | None = None,
     ) -> Scoring:
         """Run a model over a dataset; the fleet reads it, writes another, and accounts for every row.
 
@@ -207,6 +208,8 @@ class Client:
             keep_failed: keep failed rows in the output, with null predictions.
             chunk_rows: rows to a chunk; chosen by the model's measured rate if left out.
             force: score anew, and replace what is at the output.
+            compare_to: the scoring whose columns its own are compared with; the last one of this model to
+                the same output, but for digits in it, if left out.
 
         Raises:
             InvalidInput: the input cannot be scored so (UnreadableInput, EmptyRows, UnknownModel).
@@ -228,6 +231,7 @@ class Client:
             priority=priority,
             chunk_rows=chunk_rows,
             force=force,
+            compare_to=None if compare_to is None else str(compare_to),
         )
         return Scoring(self, UUID(self.backend.scorings.create(request).id))
 

@@ -49,6 +49,7 @@ POINTS: Mapping[str, type[Unavailable]] = {
     "engine.stored": ObjectStoreUnavailable,  # in the engine: the output is stored, the hub does not know
     "plan.committed": QueueUnavailable,  # a scoring's chunks are stored, not pushed
     "dataset.published": DatabaseUnavailable,  # to be seen, and not yet said to be
+    "report.stored": DatabaseUnavailable,  # a report's page is there, and nobody knows
     "retention.locked": DatabaseUnavailable,  # nobody else can read jobs, the week is still there
     "sweep.found": DatabaseUnavailable,  # unnamed objects are known, and still there
 }

@@ -30,7 +30,9 @@ from shunter.workers.isolation import Verdict, judge
 from shunter.workers.lists import Lists
 from shunter.workers.messages import Run
 from shunter.workers.scoring_finisher import ScoringFinisher
+from shunter.workers.report.process import build
 from shunter.workers.scoring_planner import ScoringPlanner
+from shunter.workers.scoring_reporter import Build, ScoringReporter
 
 Model = Callable[[Any], Any]
 MODEL = "double"
@@ -56,9 +58,15 @@ class ScoringFleet:
         )
         self.planner = ScoringPlanner(JobRepair(database), lists)
         self.finisher = ScoringFinisher(JobRepair(database))
+        self.store = open_object_store((directory / "objects").as_uri())
+        self.reporter = self.new_reporter(build)
         self.worker = uuid4()
         self.config = config
         self.publish(1)
+
+    def new_reporter(self, build: Build) -> ScoringReporter:
+        """One that builds reports so; a device costs 3 for an hour."""
+        return ScoringReporter(JobRepair(self.database), self.store, price=3.0, build=build)
 
     def publish(self, version: int) -> None:
         """Register a version of the model."""

@@ -279,7 +279,9 @@ class Stages:
             results = self._runner.postprocess(results)
         self._line.finished()
         now = self._clock()
-        self._send(_batch_done(ran, postprocess_s=now - began))
+        done = _batch_done(ran, postprocess_s=now - began)
+        self._send(done)
+        _tally(done, ran)
         if now >= self._tell_costs_at:
             self._tell_costs_at = now + COSTS_INTERVAL_S
             self._send(Costs(self._line.costs()))
@@ -322,6 +324,13 @@ def _runs(rows: Iterable[Row[JobRun]]) -> list[JobRun]:
 
 def _spans(rows: Iterable[Row[JobRun]]) -> Spans:
     return spans_of((row.ticket.claim, row.index) for row in rows)
+
+
+def _tally(done: BatchDone, ran: _Ran) -> None:
+    """Tell the chunks among a batch's jobs of their part in it."""
+    for run in ran.runs:
+        if run.carried is not None:
+            run.carried.tally.add(done, rows=sum(s.stop - s.start for s in ran.spans if s.claim == run.claim))
 
 
 def _batch_done(ran: _Ran, *, postprocess_s: float) -> BatchDone:

@@ -40,6 +40,7 @@ from shunter.workers.rescuer import Rescuer
 from shunter.workers.retention import Retention, Sweep
 from shunter.workers.scoring_finisher import ScoringFinisher
 from shunter.workers.scoring_planner import ScoringPlanner
+from shunter.workers.scoring_reporter import ScoringReporter
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
     models_registry.register(models)
     lists, wire, repository = Lists(settings.redis_url), CeleryWire(), JobRepository(database)
     registry, repair = WorkerRegistry(database), JobRepair(database)
+    store = open_object_store(settings.object_store)
     host, meter = socket.gethostname(), meter_of(device)
     name = f"{options.name or name_after(options.pool, device)}@{host}"
     hub = Hub(
@@ -87,7 +89,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
             repository=repository,
             registry=registry,
             quarantine=Quarantine(database),
-            adopter=Adopter(JobAdoption(database), models_registry, open_object_store(settings.object_store)),
+            adopter=Adopter(JobAdoption(database), models_registry, store),
             ceilings=MemoryCeilings(database),
             lists=lists,
             object_store=settings.object_store,
@@ -109,6 +111,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         # Apart: rescues do not wait until everything old is removed, or for somebody's files.
         _forgetting(settings, database, repair),
         Housekeeper([ScoringPlanner(repair, lists), ScoringFinisher(repair)]),
+        Housekeeper([ScoringReporter(repair, store, price=settings.price_per_device_hour)]),
     )
     try:
         worker = app.Worker(

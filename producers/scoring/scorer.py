@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 from shunter.producers.scoring.estimate import Estimate
@@ -11,13 +13,14 @@ from shunter.producers.scoring.request import ScoringRequest, ScoringStatus, sco
 from shunter.producers.scoring.staging import stage
 from shunter.producers.submission import check_model_name
 from shunter.storage.database import Database
-from shunter.storage.errors import Conflict, NotFinished
-from shunter.storage.ids import new_id
+from shunter.storage.errors import Conflict, NotFinished, ReportPending
+from shunter.storage.ids import new_id, parse_item_id
 from shunter.storage.model_registry import ModelRegistry, RegisteredModel
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.scoring.destination import ERRORS, absolute_output, open_destination
 from shunter.storage.scoring.formats import PARQUET, common_format
 from shunter.storage.scoring.planning import chunk_rows
+from shunter.storage.scoring.reports import ReportRepository
 from shunter.storage.scoring.repository import ScoringRepository
 from shunter.storage.scoring.sources import Source, absolute, changes, find_sources, is_s3
 from shunter.storage.scoring.spec import Scoring, Spec, fingerprint
@@ -38,6 +41,7 @@ class Scorer:
     ) -> None:
         self._store = store
         self._repository = ScoringRepository(database)
+        self._reports = ReportRepository(database)
         self._registry = registry
         self._workers = workers
 
@@ -104,6 +108,12 @@ class Scorer:
     def find(self, *, before: UUID | None = None, limit: int = 50) -> Sequence[ScoringStatus]:
         return [scoring_status(found) for found in self._repository.find(before=before, limit=limit)]
 
+    def report(self, id: UUID) -> Mapping[str, Any]:
+        return self._reports.get(self._repository.get(id)).document
+
+    def report_page(self, id: UUID) -> str:
+        return self._store.get(self._reports.get(self._repository.get(id)).page_key).decode()
+
     def cancel(self, id: UUID) -> ScoringStatus:
         cancelled = self._repository.cancel(id)
         open_destination(cancelled.spec.output, id).discard()
@@ -156,8 +166,16 @@ class Scorer:
             chunk_rows=request.chunk_rows or self._chunk_rows(model),
             kinds=facts.kinds,
             force=request.force,
+            compare_to=None if request.compare_to is None else str(self._reports_of(request.compare_to)),
         )
         return spec, facts.total_rows
+
+    def _reports_of(self, id: str) -> UUID:
+        """The id of a scoring whose report is there, or will be."""
+        scoring = self._repository.get(parse_item_id(id)[0])
+        with suppress(ReportPending):
+            self._reports.get(scoring)
+        return scoring.id
 
     def _chunk_rows(self, model: RegisteredModel) -> int:
         """Decided once, so that the same chunks come of it whoever plans them, and after any kill."""

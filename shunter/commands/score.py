@@ -52,6 +52,7 @@ def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tup
 )
 @click.option("--chunk-rows", type=click.IntRange(min=1), help="Rows to a chunk.  [default: measured]")
 @click.option("--force", is_flag=True, help="Score anew, and replace what is at the output.")
+@click.option("--compare-to", metavar="ID", help="Compare columns with this scoring's.  [default: the last]")
 @click.option("--retry-errors", metavar="ID", help="Run the failed rows of an earlier scoring again.")
 @click.option("--dry-run", is_flag=True, help="Say how many rows there are and how long they take, and end.")
 @click.option("--detach", is_flag=True, help="Print the id at once, and end.")
@@ -123,7 +124,7 @@ def scorings(*, limit: int, cancelled: str | None, as_json: bool) -> None:
         print_json([scoring_document(status) for status in found])
         return
     print_table(
-        ["ID", "STATE", "MODEL", "ROWS", "FAILED", "ROWS/S", "OUTPUT"],
+        ["ID", "STATE", "MODEL", "ROWS", "FAILED", "ROWS/S", "DRIFTED", "OUTPUT"],
         [
             (
                 status.id,
@@ -132,6 +133,7 @@ def scorings(*, limit: int, cancelled: str | None, as_json: bool) -> None:
                 _progress(status),
                 status.failed,
                 f"{status.rows_per_s:.0f}",
+                {None: "-", True: "yes", False: "no"}[status.drifted],
                 status.output,
             )
             for status in found

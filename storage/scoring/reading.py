@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -28,11 +28,15 @@ from shunter.storage.signature import NUMERIC, Signature
 
 @dataclass(frozen=True, slots=True)
 class ChunkRows:
-    """The rows of a chunk, bad ones in their places; `carried` and `numbers` (within the file) go along."""
+    """The rows of a chunk, bad ones in their places; `carried` and `numbers` (within the file) go along.
+
+    `inputs` are the columns that rows are made of, once more, for those who sum them up.
+    """
 
     values: list[Any]
     carried: pa.Table
     numbers: Sequence[int]
+    inputs: Mapping[str, pa.ChunkedArray]
 
 
 class ChunkReader:
@@ -54,7 +58,7 @@ class ChunkReader:
             )
         if chunk.span.only is not None:
             rows = _only(rows, chunk.span, chunk.span.only)
-        return ChunkRows(_checked(rows.values, self._signature), rows.carried, rows.numbers)
+        return replace(rows, values=_checked(rows.values, self._signature))
 
     def _table_rows(self, chunk: Chunk) -> ChunkRows:
         table = self._parquet(chunk).read(chunk.span.first_row, chunk.span.rows)
@@ -62,7 +66,12 @@ class ChunkReader:
         columns = [column_values(table[name], dtype=dtype) for name, dtype in wanted.items()]
         values = columns[0] if len(wanted) == 1 else [dict(zip(wanted, row)) for row in zip(*columns)]  # noqa: B905
         first = chunk.span.first_row
-        return ChunkRows(values, table.select(chunk.spec.carried), range(first, first + chunk.span.rows))
+        return ChunkRows(
+            values,
+            table.select(chunk.spec.carried),
+            range(first, first + chunk.span.rows),
+            {name: table[name] for name in chunk.spec.columns},
+        )
 
     def _parquet(self, chunk: Chunk) -> ParquetRows:
         columns = tuple(dict.fromkeys((*chunk.spec.columns, *chunk.spec.carried)))
@@ -86,7 +95,20 @@ def _text_rows(chunk: Chunk) -> ChunkRows:
     carried = {name: to_column([_cell(row, name) for row in parsed]) for name in spec.carried}
     values = [row if isinstance(row, BadRow) else _select(row, spec) for row in parsed]
     table = pa.table(carried) if carried else pa.table({}).select([])
-    return ChunkRows(values, table, range(first, first + len(values)))
+    return ChunkRows(values, table, range(first, first + len(values)), _columns(values, spec))
+
+
+def _columns(values: Sequence[Any], spec: Spec) -> Mapping[str, pa.ChunkedArray]:
+    """Rows of text as columns again, null where a row is bad or lacks one."""
+    rows = [None if isinstance(value, BadRow) else value for value in values]
+    try:
+        if len(spec.columns) == 1 or not any(type(row) is dict for row in rows):
+            return {(*spec.columns, "row")[0]: pa.chunked_array([to_column(rows)])}
+        found = dict.fromkeys(name for row in rows if type(row) is dict for name in row)
+        return {name: pa.chunked_array([to_column([_cell(row, name) for row in rows])]) for name in found}
+    except (UnicodeError, RecursionError):
+        # What Arrow has no form for is still a row for a model.
+        return {}
 
 
 def _records(chunk: Chunk) -> Iterator[bytes | None]:
@@ -208,7 +230,8 @@ def _only(rows: ChunkRows, span: Span, errors_file: str) -> ChunkRows:
         )
     chosen = [places[number] for number in numbers]
     carried = rows.carried.take(chosen) if rows.carried.num_columns else rows.carried
-    return ChunkRows([rows.values[place] for place in chosen], carried, numbers)
+    inputs = {name: column.take(pa.array(chosen, pa.int64())) for name, column in rows.inputs.items()}
+    return ChunkRows([rows.values[place] for place in chosen], carried, numbers, inputs)
 
 
 def failed_rows(url: str) -> list[int]:

@@ -17,7 +17,8 @@ from shunter.storage.scoring.sources import Source
 from shunter.storage.scoring.spec import Scoring, ScoringState, Spec, fingerprint
 
 COLUMNS = """id, tenant, state, spec, fingerprint, jsonb_array_length(sources) AS files, planned, chunks,
-    planned_rows, total_rows, rows_succeeded, rows_failed, error, created_at, finished_at"""
+    planned_rows, total_rows, rows_succeeded, rows_failed, error, created_at, finished_at,
+    (SELECT drifted FROM scoring_reports WHERE scoring = scorings.id) AS drifted"""
 
 INSERT = """
 INSERT INTO scorings (id, tenant, identity, fingerprint, output, spec, sources, place, total_rows)
@@ -151,6 +152,15 @@ class ScoringRepository:
         if not ended and found.state is not ScoringState.CANCELLED:
             raise AlreadyFinished(id, found.state)
         return found
+
+
+def read(cursor: Cursor, id: UUID) -> Scoring:
+    """One scoring, within a transaction; UnknownScoring."""
+    cursor.execute(f"SELECT {COLUMNS} FROM scorings WHERE id = %s", (id,))
+    found = fetch_all(cursor)
+    if not found:
+        raise UnknownScoring(id)
+    return scoring(found[0])
 
 
 def end(cursor: Cursor, id: UUID, state: ScoringState, error: dict[str, Any] | None) -> bool:

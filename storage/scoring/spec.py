@@ -36,7 +36,8 @@ class Spec:
     """What is asked of a scoring, resolved: a version, absolute places, columns that exist.
 
     `columns` are what a row is made of (none: the whole row), `kinds` the types of a CSV's columns, and
-    `retries` the scoring whose failed rows are run again. Chunks have at most `chunk_rows` rows. With
+    `retries` the scoring whose failed rows are run again. `compare_to` is the one whose columns its own are
+    compared with, None for the last of its kind. Chunks have at most `chunk_rows` rows. With
     `force`, what is at the output is replaced.
     """
 
@@ -56,6 +57,7 @@ class Spec:
     kinds: tuple[tuple[str, str], ...] = ()
     force: bool = False
     retries: str | None = None
+    compare_to: str | None = None
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -77,14 +79,14 @@ class Spec:
     def identity(self) -> bytes:
         """A digest of the question: what decides the answer, but for what lies in the input's files."""
         asked = self.document()
-        for how in ("max_errors", "priority", "chunk_rows", "kinds", "force"):
+        for how in ("max_errors", "priority", "chunk_rows", "kinds", "force", "compare_to"):
             del asked[how]
         return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """A stored scoring; `total_rows` is None until every file has been looked at."""
+    """A stored scoring; `total_rows` is None until every file has been looked at, `drifted` until reported."""
 
     id: UUID
     tenant: str
@@ -101,6 +103,7 @@ class Scoring:
     error: dict[str, Any] | None
     created_at: datetime
     finished_at: datetime | None
+    drifted: bool | None
 
     @property
     def rows_done(self) -> int:
