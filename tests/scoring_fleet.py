@@ -29,8 +29,8 @@ from shunter.workers.chunks import Chunks
 from shunter.workers.isolation import Verdict, judge
 from shunter.workers.lists import Lists
 from shunter.workers.messages import Run
-from shunter.workers.scoring_finisher import ScoringFinisher
 from shunter.workers.report.process import build
+from shunter.workers.scoring_finisher import ScoringFinisher
 from shunter.workers.scoring_planner import ScoringPlanner
 from shunter.workers.scoring_reporter import Build, ScoringReporter
 
@@ -106,6 +106,10 @@ class ScoringFleet:
         """One round of the planner, which takes the counts over, and of the finisher."""
         self.plan()
         return self.finisher.run_once()
+
+    def report(self) -> int:
+        """One round of the reporter."""
+        return self.reporter.run_once()
 
     def score(
         self, input: str | Path, output: str = "out", *, model: Model = double, **options: Any

@@ -33,9 +33,7 @@ Build = Callable[[ReportFacts], BuiltReport]
 
 
 class ReportFailed(ShunterError):
-    """The report could not be built."""
-
-    code = "report_failed"
+    """The report could not be built, and never will be."""
 
 
 class ScoringReporter:

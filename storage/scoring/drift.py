@@ -1,13 +1,13 @@
 """Whether a column is as it was: two distances between sketches, each with the least that counts; pure.
 
-The population stability index (PSI) is the symmetric Kullback-Leibler divergence of two binned shares, with bins
-that hold a tenth of the reference each. By custom 0.1 is some change and 0.2 is much. Where both are drawn from
-one distribution, PSI / (1/n + 1/m) is about chi-square distributed with one degree of freedom less than bins
-(Yurdakul, Statistical Properties of Population Stability Index, 2018): so few rows need more to count.
+The population stability index (PSI) is the symmetric Kullback-Leibler divergence of two binned shares, with
+bins that hold a tenth of the reference each. By custom 0.1 is some change, 0.2 is much. Where both are drawn
+from one distribution, PSI / (1/n + 1/m) is about chi-square distributed, with one degree of freedom less than
+bins (Yurdakul, Statistical Properties of Population Stability Index, 2018): so few rows need more to count.
 
 The Kolmogorov-Smirnov distance is the largest difference of two cumulative shares. By chance it exceeds
 c * sqrt((n + m) / (n * m)) with c = sqrt(-ln(alpha / 2) / 2) in a share alpha of cases (Smirnov, 1948); with
-many rows any difference does, so it must be as large as LEAST_KS as well. The sketches' own errors come on top.
+many rows any difference does, so it must be as large as LEAST_KS as well. The sketches' errors come on top.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shunter.storage.scoring.sketches import RANK_ERROR, ColumnSketch, Measure, 
 LEAST_PSI, LEAST_KS = 0.2, 0.1
 
 ALPHA = 0.01
-"""The chance that anything at all is called drifted when nothing has changed: shared by all tests of a report."""
+"""The chance that anything is called drifted when nothing has changed: shared by all tests of a side."""
 
 BINS, MOST_VALUES = 10, 20
 
@@ -126,7 +126,7 @@ def ks(now: Measure, reference: Measure) -> float:
     """The Kolmogorov-Smirnov distance, to the error of the two sketches."""
     points = sorted({*distinct_quantiles(now, KS_POINTS), *distinct_quantiles(reference, KS_POINTS)})
     both = (each.sketch.get_cdf(points, True) for each in (now, reference))
-    return max(abs(a - b) for a, b in zip(*both, strict=True))
+    return max(abs(float(a) - float(b)) for a, b in zip(*both, strict=True))
 
 
 def ks_limit(n: int, m: int, alpha: float) -> float:

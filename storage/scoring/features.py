@@ -49,32 +49,35 @@ def _present(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def _features(array: pa.Array, rows: int) -> Features:
     kind = array.type
-    if kinds.is_null(kind):
-        return Features(kind="nothing", rows=rows)
+    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+        return _of_lists(array, rows)
     if kinds.is_boolean(kind):
         return Features(kind="flag", rows=rows, values=array.cast(pa.string()))
     if kinds.is_string(kind) or kinds.is_large_string(kind):
-        return Features(
-            kind="text", rows=rows, measures={"characters": _floats(pc.utf8_length(array))}, values=array
-        )
+        return _measured("text", "characters", pc.utf8_length(array), rows, values=array)
     if kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind):
-        numbers = _floats(array)
-        return Features(kind="number", rows=rows, measures={"value": numbers}, values=array.cast(pa.string()))
+        return _measured("number", "value", array, rows, values=array.cast(pa.string()))
+    return _of_others(array, rows)
+
+
+def _of_others(array: pa.Array, rows: int) -> Features:
+    kind = array.type
     if kinds.is_temporal(kind):
-        return Features(kind="time", rows=rows, measures={"seconds": _seconds(array)})
+        moments = array.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+        return _measured("time", "seconds", pc.divide(moments.cast(pa.float64(), safe=False), 1e6), rows)
     if kinds.is_binary(kind) or kinds.is_large_binary(kind):
-        return Features(kind="bytes", rows=rows, measures={"bytes": _floats(pc.binary_length(array))})
-    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
-        return _of_lists(array, rows)
-    return Features(kind="other", rows=rows)
+        return _measured("bytes", "bytes", pc.binary_length(array), rows)
+    return Features(kind="nothing" if kinds.is_null(kind) else "other", rows=rows)
+
+
+def _measured(
+    kind: str, measure: str, numbers: pa.Array, rows: int, *, values: pa.Array | None = None
+) -> Features:
+    return Features(kind=kind, rows=rows, measures={measure: _floats(numbers)}, values=values)
 
 
 def _floats(array: pa.Array) -> np.ndarray[Any, Any]:
     return np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-
-
-def _seconds(array: pa.Array) -> np.ndarray[Any, Any]:
-    return _floats(array.cast(pa.timestamp("us"), safe=False).cast(pa.int64())) / 1e6
 
 
 def _of_lists(array: pa.Array, rows: int) -> Features:

@@ -80,7 +80,8 @@ class Measure:
     @classmethod
     def unpacked(cls, fields: list[Any]) -> Measure:
         """Read what `packed` gave."""
-        return cls(*fields[:5], datasketches.kll_doubles_sketch.deserialize(fields[5]))
+        count, total, low, high, strange, sketch = fields
+        return cls(count, total, low, high, strange, datasketches.kll_doubles_sketch.deserialize(sketch))
 
 
 @dataclass(slots=True)
@@ -178,7 +179,7 @@ def sketch_table(columns: Mapping[str, pa.Array | pa.ChunkedArray], *, every: in
 
 
 def sketch_every(chunk_rows: int) -> int:
-    """One row in how many is looked at; the same for all chunks of a scoring, so that each row counts alike."""
+    """One row in how many is looked at: the same in all chunks of a scoring, so that rows count alike."""
     return -(-chunk_rows // SKETCHED_ROWS)
 
 

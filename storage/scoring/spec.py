@@ -86,7 +86,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """A stored scoring; `total_rows` is None until every file has been looked at, `drifted` until reported."""
+    """A stored scoring; `total_rows` is None until all files are looked at, `drifted` until reported."""
 
     id: UUID
     tenant: str

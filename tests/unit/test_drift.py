@@ -1,4 +1,4 @@
-"""Drift: the distances of sketches agree with exact computation, chance is not called drift, and change is."""
+"""Drift: distances of sketches agree with exact ones, chance is not called drift, and change is."""
 
 from __future__ import annotations
 

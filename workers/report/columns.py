@@ -1,4 +1,4 @@
-"""Columns in the report's document: their figures beside those of their references, and how far they are; pure."""
+"""Columns in the report's document: figures beside those of the references, and how far they are; pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report's JSON document: what happened, and what the columns were like; `docs/reports.md` explains it."""
+"""The report's JSON document: what happened, and what columns were like; `docs/reports.md` explains it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHUNKS_PER_PART = 3
 def report_document(
     facts: ReportFacts, columns: Mapping[str, Sketches], references: Mapping[str, Mapping[str, Sketches]]
 ) -> dict[str, Any]:
-    """The whole document; `columns` are the merged sketches of inputs and outputs, `references` the others'."""
+    """The whole document; `columns` are the merged sketches of inputs and outputs."""
     told = column_documents(columns, references)
     rows = sum(chunk.rows_succeeded + chunk.rows_failed for chunk in facts.chunks)
     compared = [column for column in told if column["distances"]]

@@ -16,7 +16,7 @@ EXIT_UNAVAILABLE = 75
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkFacts:
-    """One chunk: rows, when it ended (seconds after the scoring began; None if unknown), what its job told."""
+    """One chunk: its rows, how many seconds after the beginning it ended, and what its job told."""
 
     rows_succeeded: int
     rows_failed: int

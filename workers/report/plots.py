@@ -15,9 +15,12 @@ INK, NOW, PROFILE, PREVIOUS = "#010203", "#010204", "#010205", "#010206"
 PAINT = {INK: "currentColor", NOW: "var(--now)", PROFILE: "var(--profile)", PREVIOUS: "var(--previous)"}
 """What matplotlib paints with, and what the page makes of it."""
 
+NOW_LOOKS: Mapping[str, Any] = {"fill": True, "alpha": 0.55}
+REFERENCE_LOOKS: Mapping[str, Any] = {"linewidth": 1.8}
+
 COLOURS = {"now": NOW, "profile": PROFILE, "previous": PREVIOUS}
 
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 9,
     "axes.edgecolor": INK,
@@ -66,8 +69,8 @@ def histogram(document: Mapping[str, Sequence[float]], *, along: str, name: str)
     for side, colour in COLOURS.items():
         if side in document:
             shares = [100 * share for share in document[side]]
-            filled = {"fill": True, "alpha": 0.55} if side == "now" else {"linewidth": 1.8}
-            axes.stairs(shares, edges, color=colour, **filled)
+            looks = NOW_LOOKS if side == "now" else REFERENCE_LOOKS
+            axes.stairs(shares, edges, color=colour, **looks)
     axes.set_xlim(edges[0], edges[-1])
     return _svg(figure, name)
 
