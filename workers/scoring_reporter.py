@@ -105,7 +105,9 @@ def build_apart(facts: ReportFacts) -> BuiltReport:
     if done.returncode == EXIT_UNAVAILABLE:
         raise ObjectStoreUnavailable(said)
     if done.returncode:
-        raise ReportFailed(shorten(f"its process ended with {done.returncode}: {said[-500:]}"))
+        log.error("the process that builds a report ended with %d: %s", done.returncode, said)
+        last = said.rpartition("\n")[2]
+        raise ReportFailed(shorten(f"its process ended with {done.returncode}: {last}"))
     return BuiltReport.decode(done.stdout)
 
 

@@ -1,10 +1,10 @@
 """What a chunk tells of its batches, and how a scoring's chunks are summed up; pure.
 
-    batches, rows       how many; of a batch that chunks share, this chunk's part alone
-    seconds             {preprocess, forward, postprocess}: this chunk's part
-    sizes               {"64": batches of 33 to 64 rows}
-    fill, padding       {"0.9": batches from 90 to 100 %}: rows of a full batch, padding of its tokens
-    reasons             {why a batch was closed: batches}
+batches, rows       how many; of a batch that chunks share, this chunk's part alone
+seconds             {preprocess, forward, postprocess}: this chunk's part
+sizes               {"64": batches of 33 to 64 rows}
+fill, padding       {"0.9": batches from 90 to 100 %}: rows of a full batch, padding of its tokens
+reasons             {why a batch was closed: batches}
 """
 
 from __future__ import annotations
