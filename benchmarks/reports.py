@@ -1,7 +1,7 @@
 """What a report costs a scoring, and how true it is: `python -m benchmarks.reports [--rows N]`.
 
 Chunks pass through what an engine does to them, one after another in this process, without a fleet: read from
-Parquet, a model as cheap as they come, written, sketched. So the share of the sketches is the largest there is.
+Parquet, a model as cheap as they come, sketched, written. So the share of the sketches is as large as can be.
 """
 
 from __future__ import annotations
@@ -80,17 +80,13 @@ def _measure(directory: Path, rows: int) -> None:
     chunks = [_run(directory, number, clock) for number in range(rows // CHUNK_ROWS)]
     sketches, whole = clock.seconds["sketches"], clock.seconds["whole"]
     say(f"{rows:,} rows in {whole:.1f} s, {rows / whole:,.0f} rows/s; sketches {sketches / whole:.1%}")
-    say(
-        f"{sketches / rows / (len(COLUMNS) + 1) * 1e9:.0f} ns for each row of a column, of {CHUNK_ROWS} in a chunk"
-    )
+    say(say(f"{sketches / rows / (len(COLUMNS) + 1) * 1e9:.0f} ns for each row of a column"))
     before = _peak()
     with clock.on("report"):
         built = build(_facts(directory, chunks))
-    say(
-        f"report in {clock.seconds['report']:.1f} s, page of {len(built.page) / 1024:.0f} KiB, "
-        f"sketches of all columns {len(built.columns) / 1024:.0f} KiB, of a chunk {_size(directory) / 1024:.0f} KiB; "
-        f"peak RSS {before:.0f} MiB before it, {_peak():.0f} MiB after"
-    )
+    say(f"report in {clock.seconds['report']:.1f} s, page of {len(built.page) / 1024:.0f} KiB")
+    say(f"sketches: {_size(directory) / 1024:.0f} KiB a chunk, {len(built.columns) / 1024:.0f} KiB in all")
+    say(f"peak RSS {before:.0f} MiB before the report, {_peak():.0f} MiB after")
     measure = decode_sketches(built.columns)["inputs"]["amount"].measures["value"]
     _agree(measure, table["amount"].to_numpy())
 
@@ -187,18 +183,16 @@ def _agree(measure: Measure, exact: np.ndarray[Any, Any]) -> None:
     ordered = np.sort(exact)
     ranks = np.linspace(0.01, 0.99, 99)
     found = np.searchsorted(ordered, measure.sketch.get_quantiles(list(ranks)), side="right") / len(ordered)
-    say(
-        f"rank of 99 quantiles: wrong by {np.abs(found - ranks).max():.4f} at most, beside {len(exact):,} exact rows"
-    )
+    say(f"ranks of 99 quantiles: wrong by {np.abs(found - ranks).max():.4f} at most")
     say(f"mean {measure.mean:.4f}, exact {exact.mean():.4f}")
     for factor in (1.0, 1.1, 1.3, 2.0):
         other = np.random.default_rng(1).lognormal(size=len(exact)) * factor
         sketched = sketch_table({"amount": pa.array(other)}, every=8, seed=0)["amount"].measures["value"]
         edges = distinct_quantiles(measure, 10)
-        say(
-            f"against {factor} times as much: PSI {psi(bin_counts(sketched, edges), bin_counts(measure, edges)):.4f}, "
-            f"exact {_exact_psi(other, ordered):.4f}; KS {ks(sketched, measure):.4f}, exact {_exact_ks(other, ordered):.4f}"
-        )
+        indices = psi(bin_counts(sketched, edges), bin_counts(measure, edges)), _exact_psi(other, ordered)
+        distances = ks(sketched, measure), _exact_ks(other, ordered)
+        say(f"against {factor} times as much: PSI {indices[0]:.4f}, exact {indices[1]:.4f}")
+        say(f"                         KS {distances[0]:.4f}, exact {distances[1]:.4f}")
 
 
 def _exact_psi(now: np.ndarray[Any, Any], reference: np.ndarray[Any, Any]) -> float:

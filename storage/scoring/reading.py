@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from shunter.storage.errors import InvalidInput, PayloadError
 from shunter.storage.payload_json import from_json
 from shunter.storage.scoring.chunk import Chunk, Span
 from shunter.storage.scoring.columns import column_values, to_column
+from shunter.storage.scoring.features import MOST_COLUMNS
 from shunter.storage.scoring.formats import CSV, PARQUET
 from shunter.storage.scoring.parquet import ParquetRows
 from shunter.storage.scoring.rows import BadRow
@@ -105,7 +107,10 @@ def _columns(values: Sequence[Any], spec: Spec) -> Mapping[str, pa.ChunkedArray]
         if len(spec.columns) == 1 or not any(type(row) is dict for row in rows):
             return {(*spec.columns, "row")[0]: pa.chunked_array([to_column(rows)])}
         found = dict.fromkeys(name for row in rows if type(row) is dict for name in row)
-        return {name: pa.chunked_array([to_column([_cell(row, name) for row in rows])]) for name in found}
+        return {
+            name: pa.chunked_array([to_column([_cell(row, name) for row in rows])])
+            for name in islice(found, MOST_COLUMNS)
+        }
     except (UnicodeError, RecursionError):
         # What Arrow has no form for is still a row for a model.
         return {}

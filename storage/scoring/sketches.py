@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import datasketches
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shunter.storage.errors import PayloadError
-from shunter.storage.scoring.features import Features, features_of
+from shunter.storage.scoring.features import MOST_COLUMNS, Features, features_of
 
 KLL_K, HLL_LG_K, FREQUENT_LG_SIZE = 400, 12, 10
 
@@ -175,7 +176,10 @@ Sketches = dict[str, ColumnSketch]
 
 def sketch_table(columns: Mapping[str, pa.Array | pa.ChunkedArray], *, every: int, seed: int) -> Sketches:
     """The columns of one chunk, of equal length; one row in `every` is looked at, drawn by `seed`."""
-    return {name: _sketch(column, every=every, seed=seed) for name, column in columns.items()}
+    return {
+        name: _sketch(column, every=every, seed=seed)
+        for name, column in islice(columns.items(), MOST_COLUMNS)
+    }
 
 
 def sketch_every(chunk_rows: int) -> int:
@@ -186,23 +190,26 @@ def sketch_every(chunk_rows: int) -> int:
 def _sketch(column: pa.Array | pa.ChunkedArray, *, every: int, seed: int) -> ColumnSketch:
     rows = len(column)
     nulls = column.null_count if column.type != pa.null() else rows
-    if every > 1:
-        chosen = np.random.default_rng(seed).choice(rows, -(-rows // every), replace=False, shuffle=False)
-        column = column.take(pa.array(np.sort(chosen)))
-    features = features_of(column)
-    sketch = ColumnSketch(features.kind, rows, nulls)
-    sketch.add(features)
-    return sketch
+    try:
+        if every > 1:
+            chosen = np.random.default_rng(seed).choice(rows, -(-rows // every), replace=False, shuffle=False)
+            column = column.take(pa.array(np.sort(chosen)))
+        features = features_of(column)
+        sketch = ColumnSketch(features.kind, rows, nulls)
+        sketch.add(features)
+        return sketch
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, RuntimeError):
+        # What cannot be summed up must not fail the chunk.
+        return ColumnSketch("other", rows, nulls)
 
 
 def merge_into(whole: Sketches, part: Sketches) -> None:
     """Take a chunk's columns into those of all."""
     for name, sketch in part.items():
-        known = whole.get(name)
-        if known is None:
+        if name in whole:
+            whole[name].merge(sketch)
+        elif len(whole) < MOST_COLUMNS:
             whole[name] = sketch
-        else:
-            known.merge(sketch)
 
 
 def encode_sketches(**groups: Sketches) -> bytes:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from shunter.storage.errors import PayloadError
+from shunter.storage.scoring.features import MOST_COLUMNS
 from shunter.storage.scoring.sketches import (
     DISTINCT_ERROR,
     RANK_ERROR,
@@ -117,6 +118,25 @@ def test_the_largest_of_scores_is_counted() -> None:
     column = sketched(scores)
     assert column.values is not None
     assert column.values.most_frequent(5) == [("1", 3), ("0", 2)]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_type_that_cannot_be_summed_up_costs_nobody_else(every: int) -> None:
+    columns = {
+        "strange": pa.RunEndEncodedArray.from_arrays([2, 4], pa.array([1, 2])),
+        "x": pa.array(range(4)),
+    }
+    found = sketch_table(columns, every=every, seed=0)
+    assert (found["strange"].kind, found["strange"].rows) == ("other", 4)
+    assert found["x"].kind == "number"
+
+
+def test_rows_with_any_number_of_keys_take_only_so_much_memory() -> None:
+    whole: Sketches = {}
+    for start in (0, MOST_COLUMNS):
+        names = {f"c{n}": pa.array([n]) for n in range(start, start + MOST_COLUMNS + 1)}
+        merge_into(whole, sketch_table(names, every=1, seed=0))
+    assert len(whole) == MOST_COLUMNS
 
 
 @pytest.mark.parametrize(
