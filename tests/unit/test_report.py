@@ -158,6 +158,7 @@ def test_plots_take_the_colours_of_the_page(tmp_path: Path) -> None:
     assert "var(--now)" in page
     assert "currentColor" in page
     assert not re.findall(r"#01020\d", page)
+    assert "DejaVu" not in page
     identifiers = re.findall(r'<[^>]* id="([^"]+)"', page)
     assert len(identifiers) == len(set(identifiers))
 

@@ -41,7 +41,7 @@ STYLE: Any = {
 
 _HEAD = re.compile(r"^.*?(?=<svg )|<metadata>.*?</metadata>", re.DOTALL)
 _GROUP = re.compile(r'<g id="[^"]*"')
-_FONT = re.compile(r"font: ([0-9.]+)px [^;\"]*")
+_FONT = re.compile(r"font-family: [^;\"]*;? ?")
 
 
 def bars(labels: Sequence[str], values: Sequence[float], *, along: str, up: str, name: str) -> str:
@@ -94,5 +94,4 @@ def _svg(figure: Figure, name: str) -> str:
     svg = _GROUP.sub("<g", _HEAD.sub("", text.getvalue()))
     for paint, colour in PAINT.items():
         svg = svg.replace(paint, colour)
-    svg = _FONT.sub(r"font-size: \1px", svg)
-    return svg.replace("<svg ", '<svg aria-hidden="true" ', 1)
+    return _FONT.sub("", svg).replace("<svg ", '<svg aria-hidden="true" ', 1)
