@@ -194,6 +194,7 @@ class Client:
         chunk_rows: int | None = None,
         check_keys: bool = False,
         force: bool = False,
+        compare_to: str | UUID | None = None,
     ) -> Scoring:
         """Run a model over a dataset; the fleet reads it, writes another, and accounts for every row.
 
@@ -216,6 +217,8 @@ class Client:
             chunk_rows: rows to a chunk; chosen by the model's measured rate if left out.
             check_keys: refuse an input in which two rows have one key, after reading that column.
             force: score anew, and replace what is at the output.
+            compare_to: the scoring whose columns its own are compared with; the last one of this model to
+                the same output, but for digits in it, if left out.
 
         Raises:
             InvalidInput: the input cannot be scored so (UnreadableInput, EmptyRows, UnknownModel).
@@ -239,6 +242,7 @@ class Client:
             chunk_rows=chunk_rows,
             check_keys=check_keys,
             force=force,
+            compare_to=None if compare_to is None else str(compare_to),
         )
         return Scoring(self, UUID(self.backend.scorings.create(request).id))
 

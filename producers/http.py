@@ -123,7 +123,7 @@ class HttpBackend:
 
     @property
     def scorings(self) -> Scorings:
-        return HttpScorings(self.request)
+        return HttpScorings(self.request, self.page)
 
     @property
     def schedules(self) -> Schedules:
@@ -136,15 +136,19 @@ class HttpBackend:
         """The JSON that the API answers; raises the error that it tells of."""
         return orjson.loads(self._send(method, path, **options))
 
-    def _send(self, method: str, path: str, **options: Any) -> bytes:
+    def page(self, path: str) -> str:
+        """The HTML page that the API answers; raises the error that it tells of."""
+        return self._send("GET", path, kind="text/html; charset=utf-8").decode()
+
+    def _send(self, method: str, path: str, *, kind: str = "application/json", **options: Any) -> bytes:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.TransportError as error:
             raise ApiUnavailable(f"the API at {redact(self._url)} does not answer: {error}") from error
-        kind = answer.headers.get("content-type", "")
-        if answer.is_success and kind == "application/json":
+        found = answer.headers.get("content-type", "")
+        if answer.is_success and found == kind:
             return answer.content
-        if kind == MEDIA_TYPE:
+        if found == MEDIA_TYPE:
             raise error_of(orjson.loads(answer.content), answer.status_code)
         raise ApiUnavailable(
             f"{redact(self._url)} answered {answer.status_code} without a document of Shunter: "

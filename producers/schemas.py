@@ -148,6 +148,7 @@ class ScoringBody(BaseModel):
     chunk_rows: int | None = Field(None, ge=1, le=MAX_VERSION)
     check_keys: bool = Field(False, description="Refuse an input in which two rows have one key.")
     force: bool = Field(False, description="Score anew, and replace what is at the output.")
+    compare_to: str | None = Field(None, description="The scoring to compare columns with; else the last.")
 
 
 class RetryRequest(BaseModel):
@@ -183,7 +184,24 @@ class ScoringDocument(BaseModel):
     error: ErrorDocument | None
     created_at: datetime
     finished_at: datetime | None
+    drifted: bool | None
     links: dict[str, str]
+
+
+class ReportDocument(BaseModel):
+    """What a scoring was like; `docs/reports.md` says what each figure means."""
+
+    version: int
+    scoring: dict[str, Any]
+    seconds: float
+    rows: dict[str, int]
+    failures: list[dict[str, Any]]
+    throughput: dict[str, Any]
+    batches: dict[str, Any]
+    device: dict[str, float | None]
+    drift: dict[str, Any]
+    columns: list[dict[str, Any]]
+    accuracy: dict[str, float]
 
 
 class EstimateDocument(BaseModel):

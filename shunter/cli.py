@@ -20,6 +20,7 @@ from shunter.commands.jobs import cancel, results, status, submit
 from shunter.commands.listings import models, workers
 from shunter.commands.processes import api, flower, migrate, worker
 from shunter.commands.quarantine import quarantine
+from shunter.commands.report import profile_model, report
 from shunter.commands.schedule import schedule
 from shunter.commands.score import score, scorings
 from shunter.commands.verify import verify
@@ -54,6 +55,7 @@ for command in (
     score,
     scorings,
     schedule,
+    report,
     workers,
     models,
     batches,
@@ -68,7 +70,7 @@ for command in (
 ):
     cli.add_command(command)
 
-for author_command in (new_model, check_model_command, publish_model):
+for author_command in (new_model, check_model_command, publish_model, profile_model):
     models.add_command(author_command)
 
 

@@ -9,12 +9,14 @@ ShunterError
 │   └── SettingsError
 ├── NotFound                     what was named does not exist
 │   ├── UnknownJob
+│   ├── NoReport
 │   └── ObjectNotFound
 ├── Conflict                     what exists forbids it
 │   ├── IdempotencyConflict
 │   ├── ItemNotCancellable
 │   ├── NotFinished
 │   ├── NotRedrivable
+│   ├── ReportPending
 │   └── AlreadyFinished
 ├── Unavailable                  try again later; nothing was half done
 │   ├── DatabaseUnavailable
@@ -144,6 +146,12 @@ class UnknownJob(NotFound):
         self.job_id = str(job_id)
 
 
+class NoReport(NotFound):
+    """The scoring has no report, and will have none."""
+
+    code = "no_report"
+
+
 class ObjectNotFound(NotFound):
     """The object store holds nothing under this key."""
 
@@ -207,6 +215,12 @@ class AlreadyFinished(Conflict):
         super().__init__(f"job {job_id} is already {state}: a finished job cannot be cancelled")
         self.job_id = str(job_id)
         self.state = state
+
+
+class ReportPending(Conflict):
+    """The report is still to come."""
+
+    code = "report_pending"
 
 
 class NotRedrivable(Conflict):

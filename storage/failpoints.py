@@ -56,6 +56,7 @@ POINTS: Mapping[str, type[Unavailable]] = {
     "schedule.decided": DatabaseUnavailable,  # windows are stored, their scorings are not
     "schedule.begun": DatabaseUnavailable,  # a scoring is stored with its window, the hub does not know
     "dataset.published": DatabaseUnavailable,  # to be seen, and not yet said to be
+    "report.stored": DatabaseUnavailable,  # a report's page is there, and nobody knows
     "retention.locked": DatabaseUnavailable,  # nobody else can read jobs, the week is still there
     "sweep.found": DatabaseUnavailable,  # unnamed objects are known, and still there
 }

@@ -28,7 +28,7 @@ _QUERY_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&#]+", re.IGNORECASE)
 DAY_S = 86_400.0
 DEFAULT_KEEP_DAYS, DEFAULT_KEEP_FAILED_DAYS = 7, 30
 MAX_KEEP_DAYS = 36_500
-_DAYS = re.compile(r"[0-9]+(\.[0-9]+)?")
+_DAYS = _PRICE = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 MAX_JOB_ROWS = 10_000
 """Rows in one job; a larger dataset is several jobs (`map`) or a scoring (`score`)."""
@@ -54,6 +54,7 @@ class Settings:
     keep_days: str = ""
     keep_failed_days: str = ""
     fetch_from: str = ""
+    device_hour_price: str = ""
 
     def __post_init__(self) -> None:
         _check_scheme("database_url", self.database_url, DATABASE_SCHEMES)
@@ -64,6 +65,7 @@ class Settings:
             _check_scheme("fetch_from", prefix, STORE_SCHEMES)
         for name in ("keep_days", "keep_failed_days"):
             _check_days(name, getattr(self, name))
+        _check_price("device_hour_price", self.device_hour_price)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -105,6 +107,11 @@ class Settings:
         """How many seconds failed jobs and quarantined messages are kept."""
         return float(self.keep_failed_days or DEFAULT_KEEP_FAILED_DAYS) * DAY_S
 
+    @property
+    def price_per_device_hour(self) -> float | None:
+        """What a device costs for an hour, in whatever money; reports tell of costs if it is set."""
+        return float(self.device_hour_price) if self.device_hour_price else None
+
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for child processes and other shells."""
         return {PREFIX + f.name.upper(): getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
@@ -135,6 +142,14 @@ def _check_days(field: str, text: str) -> None:
     if text and not (_DAYS.fullmatch(text) and 0 < float(text) <= MAX_KEEP_DAYS):
         raise SettingsError(
             f"{PREFIX}{field.upper()} is {text!r}: give a number of days above 0, up to {MAX_KEEP_DAYS}",
+            field=PREFIX + field.upper(),
+        )
+
+
+def _check_price(field: str, text: str) -> None:
+    if text and not _PRICE.fullmatch(text):
+        raise SettingsError(
+            f"{PREFIX}{field.upper()} is {text!r}: give the price of a device for an hour, such as 2.50",
             field=PREFIX + field.upper(),
         )
 

@@ -215,6 +215,7 @@ scoring_chunks = Table(
     Column("rows_failed", Integer, nullable=False, server_default="0"),
     Column("part", JSONB),
     Column("error", JSONB),
+    Column("finished_at", _TIME),
     PrimaryKeyConstraint("scoring", "number", name="scoring_chunks_pkey"),
     Index("scoring_chunks_open", "scoring", postgresql_where=text("state IS NULL")),
 )
@@ -261,4 +262,30 @@ schedule_files = Table(
     Column("tag", Text, nullable=False),
     Column("scoring", Uuid, nullable=False),
     PrimaryKeyConstraint("schedule", "url", name="schedule_files_pkey"),
+)
+
+scoring_reports = Table(
+    "scoring_reports",
+    metadata,
+    Column("scoring", Uuid, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("drifted", Boolean),
+    Column("document", JSONB),
+    Column("page_key", Text),
+    Column("columns", LargeBinary),
+    Column("created_at", _TIME, nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("scoring", name="scoring_reports_pkey"),
+    Index("scoring_reports_pending", "scoring", postgresql_where=text("state = 'pending'")),
+)
+
+model_profiles = Table(
+    "model_profiles",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("columns", LargeBinary, nullable=False),
+    Column("created_at", _TIME, nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("model", "version", name="model_profiles_pkey"),
 )

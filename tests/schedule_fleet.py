@@ -39,7 +39,12 @@ class ScheduleFleet:
 
     def another_hub(self, database: Database) -> ScheduleFiring:
         """The duty as another hub has it."""
-        return ScheduleFiring(JobRepair(database), ModelRegistry(database), WorkerRegistry(database))
+        return ScheduleFiring(
+            JobRepair(database),
+            ModelRegistry(database),
+            WorkerRegistry(database),
+            store_url=self.scoring.store.url,
+        )
 
     def set_clock(self, moment: datetime) -> None:
         """What time it is from now on."""

@@ -15,7 +15,7 @@ from shunter.producers.scoring.request import ScoringStatus
 from shunter.producers.scoring.scorer import Scorer
 from shunter.storage.database import Database
 from shunter.storage.errors import InvalidInput, NotFound, PayloadError
-from shunter.storage.job import ClaimedJob, JobState
+from shunter.storage.job import ClaimedJob, JobState, Move
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.model_config import ModelConfig
@@ -30,8 +30,10 @@ from shunter.workers.chunks import Chunks
 from shunter.workers.isolation import Verdict, judge
 from shunter.workers.lists import Lists
 from shunter.workers.messages import Run
+from shunter.workers.report.process import build
 from shunter.workers.scoring_finisher import ScoringFinisher
 from shunter.workers.scoring_planner import ScoringPlanner
+from shunter.workers.scoring_reporter import Build, ScoringReporter
 
 Model = Callable[[Any], Any]
 MODEL = "double"
@@ -57,9 +59,16 @@ class ScoringFleet:
         )
         self.planner = ScoringPlanner(JobRepair(database), lists)
         self.finisher = ScoringFinisher(JobRepair(database))
+        self.store = open_object_store((directory / "objects").as_uri())
+        self.build: Build = build
+        self.reporter = self.new_reporter(build)
         self.worker = uuid4()
         self.config = config
         self.publish(1)
+
+    def new_reporter(self, build: Build) -> ScoringReporter:
+        """One that builds reports so; a device costs 3 for an hour."""
+        return ScoringReporter(JobRepair(self.database), self.store, price=3.0, build=build)
 
     def publish(self, version: int) -> None:
         """Register a version of the model."""
@@ -91,14 +100,26 @@ class ScoringFleet:
     def run(self, model: Model = double, *, limit: int = 1000) -> int:
         """Run queued chunks as an engine would, and settle them; returns how many there were."""
         claimed = self.claim(limit)
-        chunks = Chunks(self.config.signature)
-        self.jobs.settle([_outcome(chunks, job, model) for job in claimed], worker=self.worker)
+        self.jobs.settle([self.outcome(job, model) for job in claimed], worker=self.worker)
         return len(claimed)
+
+    def outcome(self, job: ClaimedJob, model: Model = double) -> Outcome:
+        """What an engine makes of a chunk; its files are stored by then."""
+        return _outcome(Chunks(self.config.signature), job, model)
+
+    def give_back(self, job: ClaimedJob) -> None:
+        """End a claim, as when the worker drains: the chunk is run again under a higher epoch."""
+        returned = Outcome(id=job.id, epoch=job.epoch, move=Move.RETURN, state=JobState.QUEUED)
+        self.jobs.settle([returned], worker=self.worker)
 
     def finish(self) -> int:
         """One round of the planner, which takes the counts over, and of the finisher."""
         self.plan()
         return self.finisher.run_once()
+
+    def report(self) -> int:
+        """One round of the reporter."""
+        return self.reporter.run_once()
 
     def score(
         self, input: str | Path, output: str = "out", *, model: Model = double, **options: Any

@@ -21,6 +21,7 @@ from shunter.storage.payload import encode_rows
 from shunter.storage.results import Blob, output_key, store_block
 from shunter.storage.settings import MAX_OUTPUT_BYTES
 from shunter.workers.batch import Ticket
+from shunter.workers.chunk_tally import ChunkTally
 from shunter.workers.isolation import Failure, Retry
 from shunter.workers.messages import Run
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from shunter.storage.scoring.chunk import Chunk
+    from shunter.storage.scoring.sketches import Sketches
 
 MOST_BATCHES = 16
 
@@ -40,11 +42,16 @@ STORE_RETRY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What the rows of a chunk take along to its output: some columns, and their numbers in their file."""
+    """What the rows of a chunk take along to its output: some columns, and their numbers in their file.
+
+    `inputs` sums up the columns that they are made of, and `tally` the batches that they go through.
+    """
 
     chunk: Chunk
     columns: pa.Table
     numbers: Sequence[int]
+    inputs: Sketches
+    tally: ChunkTally = field(default_factory=ChunkTally)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from shunter.storage.scoring.columns import output_columns
 from shunter.storage.scoring.formats import PARQUET
 from shunter.storage.scoring.reading import ChunkReader
 from shunter.storage.scoring.rows import BadRow
+from shunter.storage.scoring.sketches import Sketches, encode_sketches, sketch_every, sketch_table
 from shunter.storage.scoring.writing import encode_error, encode_table, file_facts, schema_text
 from shunter.storage.signature import Signature
 from shunter.workers.assembly import Carried
@@ -37,14 +38,16 @@ class ChunkInput:
         """
         rows = self._reader.read(chunk)
         values = [Failure(v.code, v.message) if type(v) is BadRow else v for v in rows.values]
-        return values, Carried(chunk, rows.carried, rows.numbers), rows.refers
+        sketch = _sketch(rows.inputs, chunk)
+        return values, Carried(chunk, rows.carried, rows.numbers, sketch), rows.refers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
     """What a chunk has come to: the bytes of its two files, none where nothing is to be told.
 
-    `rows` and `schema` are of the outputs' file; `schema` is None if its format has none.
+    `rows` and `schema` are of the outputs' file; `schema` is None if its format has none. `columns` are
+    the sketches of what went in and came out.
     """
 
     failures: tuple[RowFailure, ...]
@@ -52,6 +55,7 @@ class Encoded:
     data: bytes
     schema: str | None
     errors: bytes
+    columns: bytes
 
 
 def encode(results: Sequence[Any], carried: Carried) -> Encoded:
@@ -85,7 +89,19 @@ def _encode(results: Sequence[Any], carried: Carried) -> Encoded:
         data=data,
         schema=schema,
         errors=_encode_errors(carried, failures),
+        columns=_encode_columns(table, carried),
     )
+
+
+def _encode_columns(table: pa.Table, carried: Carried) -> bytes:
+    kept = carried.columns.column_names
+    outputs = {name: table[name] for name in table.column_names if name not in kept}
+    return encode_sketches(inputs=carried.inputs, outputs=_sketch(outputs, carried.chunk))
+
+
+def _sketch(columns: Mapping[str, pa.ChunkedArray], chunk: Chunk) -> Sketches:
+    # By the chunk's number, so that a run after a kill looks at the same rows.
+    return sketch_table(columns, every=sketch_every(chunk.spec.chunk_rows), seed=chunk.number)
 
 
 def _writable(result: Any) -> Any:

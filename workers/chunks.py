@@ -17,7 +17,7 @@ from shunter.storage.errors import (
 )
 from shunter.storage.outcome import Outcome
 from shunter.storage.results import PROCESS_MARK, Blob
-from shunter.storage.scoring.chunk import Chunk, Part, decode_chunk
+from shunter.storage.scoring.chunk import Part, decode_chunk
 from shunter.storage.scoring.sources import store_at
 from shunter.storage.signature import Signature
 from shunter.workers.assembly import (
@@ -30,6 +30,7 @@ from shunter.workers.assembly import (
     retried,
     succeeded,
 )
+from shunter.workers.chunk_tally import count_failures
 from shunter.workers.isolation import Retry
 
 
@@ -72,7 +73,7 @@ class Chunks:
             return asked_again(run, retry, now=now)
         try:
             encoded = _files().encode(run.results, carried)
-            part = _store(run, carried.chunk, encoded)
+            part = _store(run, carried, encoded)
         except (ObjectStoreUnavailable, SettingsError) as error:
             return retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)
         except InvalidInput as error:
@@ -97,8 +98,9 @@ def _files() -> Any:
     return chunk_files
 
 
-def _store(run: JobRun, chunk: Chunk, encoded: Any) -> Part:
+def _store(run: JobRun, carried: Carried, encoded: Any) -> Part:
     """Store what this run of the chunk has come to, apart from what any other run of it stores."""
+    chunk = carried.chunk
     store, name = store_at(chunk.parts), f"{chunk.number:06}.{run.claim.epoch}-{PROCESS_MARK}"
     rows_key = f"rows-{name}.{chunk.spec.output_format}" if encoded.data else None
     errors_key = f"errors-{name}.jsonl" if encoded.errors else None
@@ -106,6 +108,7 @@ def _store(run: JobRun, chunk: Chunk, encoded: Any) -> Part:
         store.put(rows_key, encoded.data)
     if errors_key is not None:
         store.put(errors_key, encoded.errors)
+    store.put(columns_key := f"columns-{name}", encoded.columns)
     failpoints.hit("engine.stored")
     return Part(
         rows_key=rows_key,
@@ -113,4 +116,7 @@ def _store(run: JobRun, chunk: Chunk, encoded: Any) -> Part:
         rows=encoded.rows,
         size=len(encoded.data),
         schema=encoded.schema,
+        columns_key=columns_key,
+        run=carried.tally.document(),
+        failures=count_failures(encoded.failures),
     )

@@ -84,7 +84,9 @@ class Finishing:
             results = self._runner.postprocess(results)
         self._line.finished()
         now = self._clock()
-        self._announcements.send(_batch_done(ran, postprocess_s=now - began))
+        done = _batch_done(ran, postprocess_s=now - began)
+        self._announcements.send(done)
+        _tally(done, ran)
         if now >= self._tell_costs_at:
             self._tell_costs_at = now + COSTS_INTERVAL_S
             self._announcements.send(Costs(self._line.costs()))
@@ -103,6 +105,13 @@ class Finishing:
         if run.carried is None:
             return assemble(run, self._store, now=self._clock())
         return self._chunks.assemble(run, run.carried, now=self._clock())
+
+
+def _tally(done: BatchDone, ran: Ran) -> None:
+    """Tell the chunks among a batch's jobs of their part in it."""
+    for run in ran.runs:
+        if run.carried is not None:
+            run.carried.tally.add(done, rows=sum(s.stop - s.start for s in ran.spans if s.claim == run.claim))
 
 
 def _batch_done(ran: Ran, *, postprocess_s: float) -> BatchDone:

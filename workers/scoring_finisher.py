@@ -16,7 +16,7 @@ from shunter.storage.database import Cursor
 from shunter.storage.errors import Conflict, InvalidInput, NotFound, PayloadError, SettingsError
 from shunter.storage.job import JobState
 from shunter.storage.job_repair import JobRepair
-from shunter.storage.scoring import progress
+from shunter.storage.scoring import progress, reports
 from shunter.storage.scoring.chunk import Span
 from shunter.storage.scoring.destination import (
     ERRORS,
@@ -64,8 +64,9 @@ class ScoringFinisher:
                 self._wait(id, refused)
                 return False
             ended = end(cursor, id, ScoringState.FAILED if error else ScoringState.COMPLETE, error)
-        if not error:
-            open_destination(scoring.spec.output, id).discard()
+            if not error:
+                # Its parts are removed by whoever builds it: it is made from what lies there.
+                reports.expect(cursor, id)
         log.info("the scoring %s has ended: %d rows, %d failed", id, scoring.rows_done, scoring.rows_failed)
         return ended
 

@@ -43,6 +43,7 @@ from shunter.workers.retention import Retention, Sweep
 from shunter.workers.schedule_firing import ScheduleFiring
 from shunter.workers.scoring_finisher import ScoringFinisher
 from shunter.workers.scoring_planner import ScoringPlanner
+from shunter.workers.scoring_reporter import ScoringReporter
 from shunter.workers.scoring_retention import ForgetScorings
 from shunter.workers.services import Services
 
@@ -83,6 +84,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
     models_registry.register(models)
     lists, wire, repository = Lists(settings.redis_url), CeleryWire(), JobRepository(database)
     registry, repair = WorkerRegistry(database), JobRepair(database)
+    store = open_object_store(settings.object_store)
     host, meter = socket.gethostname(), meter_of(device)
     name = f"{options.name or name_after(options.pool, device)}@{host}"
     hub = Hub(
@@ -92,7 +94,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
             repository=repository,
             registry=registry,
             quarantine=Quarantine(database),
-            adopter=Adopter(JobAdoption(database), models_registry, open_object_store(settings.object_store)),
+            adopter=Adopter(JobAdoption(database), models_registry, store),
             ceilings=MemoryCeilings(database),
             lists=lists,
             object_store=settings.object_store,
@@ -116,6 +118,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         Housekeeper([ScoringPlanner(repair, lists), ScoringFinisher(repair)]),
         # Apart: looking into a night's files may take longer than planning can wait.
         Housekeeper([ScheduleFiring(repair, models_registry, registry, store_url=settings.object_store)]),
+        Housekeeper([ScoringReporter(repair, store, price=settings.price_per_device_hour)]),
     )
     try:
         worker = app.Worker(

@@ -6,15 +6,16 @@ from dataclasses import asdict
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from shunter.producers.api.answers import answer, problems
 from shunter.producers.api.body import MAX_DOCUMENT_BYTES, body_of, read_body, read_model
 from shunter.producers.api.context import WithContext
 from shunter.producers.schemas import (
     EstimateDocument,
+    ReportDocument,
     RetryRequest,
     ScoringBody,
     ScoringDocument,
@@ -26,6 +27,7 @@ from shunter.storage.scoring.request import ScoringRequest
 router = APIRouter(prefix="/v1/scorings", tags=["scorings"])
 
 MAX_PAGE = 100
+HTML = "text/html"
 
 
 @router.post(
@@ -85,6 +87,30 @@ def find(
 def get(context: WithContext, id: UUID) -> Response:
     """Rows, rate, seconds left and errors so far."""
     return answer(scoring_document(context.backend.scorings.get(id)))
+
+
+@router.get(
+    "/{id}/report",
+    summary="What a scoring was like",
+    response_model=ReportDocument,
+    responses={200: {"content": {HTML: {}}}, **problems(404, 409, 422, 503)},
+)
+def report(
+    context: WithContext, id: UUID, accept: Annotated[str, Header(include_in_schema=False)] = ""
+) -> Response:
+    """A page for a browser, else JSON; a 409 until it is built, a 404 if the scoring did not complete."""
+    return page(context, id) if HTML in accept else answer(context.backend.scorings.report(id))
+
+
+@router.get(
+    "/{id}/report.html",
+    summary="What a scoring was like, as a page",
+    response_class=HTMLResponse,
+    responses=problems(404, 409, 422, 503),
+)
+def page(context: WithContext, id: UUID) -> Response:
+    """One page that needs nothing else."""
+    return HTMLResponse(context.backend.scorings.report_page(id))
 
 
 @router.post(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from shunter.producers.scoring.request import ScoringStatus
-from shunter.storage.errors import WaitTimeout
+from shunter.storage.errors import ReportPending, WaitTimeout
 
 if TYPE_CHECKING:
     from shunter.producers.client import Client
+
+Answer = TypeVar("Answer")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
@@ -33,19 +36,45 @@ class Scoring:
 
     def wait(self, timeout: float | None = None) -> ScoringStatus:
         """Where it stands when it has ended; raises only WaitTimeout, after `timeout` seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause_s = FIRST_PAUSE_S
-        while not (status := self.status()).done:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise WaitTimeout(f"the scoring {self.id} has not ended in time: it goes on, wait again")
-            time.sleep(pause_s if left is None else min(pause_s, left))
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        return status
+
+        def ended() -> ScoringStatus | None:
+            status = self.status()
+            return status if status.done else None
+
+        return self._wait_for(ended, timeout)
+
+    def report(self, timeout: float | None = None) -> Mapping[str, Any]:
+        """What it was like, as JSON; waits until that is known, at most `timeout` seconds.
+
+        Raises NoReport if it did not complete, WaitTimeout. `docs/reports.md` describes the document.
+        """
+        return self._wait_for(lambda: _reported(self._client.backend.scorings.report, self._id), timeout)
+
+    def report_page(self, timeout: float | None = None) -> str:
+        """The same as one HTML page, which needs nothing else."""
+        return self._wait_for(lambda: _reported(self._client.backend.scorings.report_page, self._id), timeout)
 
     def cancel(self) -> ScoringStatus:
         """Cancel it, and what it has written so far; AlreadyFinished."""
         return self._client.backend.scorings.cancel(self._id)
 
+    def _wait_for(self, ask: Callable[[], Answer | None], timeout: float | None) -> Answer:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause_s = FIRST_PAUSE_S
+        while (answer := ask()) is None:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise WaitTimeout(f"the scoring {self.id} has not ended in time: it goes on, wait again")
+            time.sleep(pause_s if left is None else min(pause_s, left))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return answer
+
     def __repr__(self) -> str:
         return f"Scoring({self.id!r})"
+
+
+def _reported(ask: Callable[[UUID], Answer], id: UUID) -> Answer | None:
+    try:
+        return ask(id)
+    except ReportPending:
+        return None

@@ -18,6 +18,7 @@ class ScoringStatus:
     """Where a scoring stands; `rows.total` is None while files of unknown length are being planned.
 
     `rows_per_s` is since it began, `eta_s` the seconds left at that rate; None if nobody can say.
+    `drifted` is None until its report is there, and if that had nothing to compare with.
     """
 
     id: str
@@ -35,6 +36,7 @@ class ScoringStatus:
     error: Mapping[str, Any] | None
     created_at: datetime
     finished_at: datetime | None
+    drifted: bool | None
 
     @property
     def done(self) -> bool:
@@ -66,6 +68,12 @@ class Scorings(Protocol):
     def cancel(self, id: UUID) -> ScoringStatus:
         """Cancel one; UnknownScoring, AlreadyFinished."""
 
+    def report(self, id: UUID) -> Mapping[str, Any]:
+        """The report of a complete one, as JSON; UnknownScoring, ReportPending, NoReport."""
+
+    def report_page(self, id: UUID) -> str:
+        """The same as an HTML page that needs nothing else."""
+
 
 def scoring_status(scoring: Scoring, *, now: datetime | None = None) -> ScoringStatus:
     """A stored scoring as users see it."""
@@ -89,6 +97,7 @@ def scoring_status(scoring: Scoring, *, now: datetime | None = None) -> ScoringS
         error=scoring.error,
         created_at=scoring.created_at,
         finished_at=scoring.finished_at,
+        drifted=scoring.drifted,
     )
 
 
@@ -109,14 +118,15 @@ def scoring_document(status: ScoringStatus) -> dict[str, Any]:
         "error": status.error,
         "created_at": status.created_at.isoformat(),
         "finished_at": None if status.finished_at is None else status.finished_at.isoformat(),
-        "links": {"self": here, "cancel": f"{here}/cancel"},
+        "drifted": status.drifted,
+        "links": {"self": here, "cancel": f"{here}/cancel", "report": f"{here}/report"},
     }
 
 
 def read_scoring_document(document: Mapping[str, Any]) -> ScoringStatus:
     """Read what `scoring_document` made."""
     rows, finished = document["rows"], document["finished_at"]
-    plain = ("id", "model", "version", "input", "output", "chunks", "rows_per_s", "eta_s", "error")
+    plain = ("id", "model", "version", "input", "output", "chunks", "rows_per_s", "eta_s", "error", "drifted")
     return ScoringStatus(
         **{name: document[name] for name in plain},
         **rows,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from shunter.producers.scoring.estimate import Estimate
@@ -12,13 +15,14 @@ from shunter.producers.scoring.request import ScoringStatus, scoring_status
 from shunter.producers.scoring.staging import stage
 from shunter.producers.submission import check_model_name
 from shunter.storage.database import Database
-from shunter.storage.errors import Conflict, NotFinished
-from shunter.storage.ids import new_id
+from shunter.storage.errors import Conflict, NotFinished, ReportPending
+from shunter.storage.ids import new_id, parse_item_id
 from shunter.storage.model_registry import ModelRegistry
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.scoring.destination import ERRORS, absolute_output, open_destination
 from shunter.storage.scoring.formats import FILES
 from shunter.storage.scoring.inspection import text_rows
+from shunter.storage.scoring.reports import ReportRepository
 from shunter.storage.scoring.repository import ScoringRepository
 from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.scoring.resolving import chunk_size, resolve
@@ -42,6 +46,7 @@ class Scorer:
     ) -> None:
         self._store = store
         self._repository = ScoringRepository(database)
+        self._reports = ReportRepository(database)
         self._registry = registry
         self._workers = workers
 
@@ -52,6 +57,8 @@ class Scorer:
     def create(self, request: ScoringRequest) -> ScoringStatus:
         """Raises InvalidInput and its kin, NotFound, Conflict, or Unavailable."""
         model = self._registry.get(check_model_name(request.model), request.version)
+        if request.compare_to is not None:
+            request = replace(request, compare_to=str(self._reports_of(request.compare_to)))
         fetch_from: Sequence[str] = ()
         if request.input_format == FILES:
             request, fetch_from = stage_listing(request, self._store)
@@ -121,6 +128,12 @@ class Scorer:
     def find(self, *, before: UUID | None = None, limit: int = 50) -> Sequence[ScoringStatus]:
         return [scoring_status(found) for found in self._repository.find(before=before, limit=limit)]
 
+    def report(self, id: UUID) -> Mapping[str, Any]:
+        return self._reports.get(self._repository.get(id)).document
+
+    def report_page(self, id: UUID) -> str:
+        return self._store.get(self._reports.get(self._repository.get(id)).page_key).decode()
+
     def cancel(self, id: UUID) -> ScoringStatus:
         cancelled = self._repository.cancel(id)
         open_destination(cancelled.spec.output, id).discard()
@@ -151,3 +164,10 @@ class Scorer:
             f"the scoring {known.id} of this input to this output read other files: {what}. "
             "Give another output, or --force to score anew"
         )
+
+    def _reports_of(self, id: str) -> UUID:
+        """The id of a scoring whose report is there, or will be."""
+        scoring = self._repository.get(parse_item_id(id)[0])
+        with suppress(ReportPending):
+            self._reports.get(scoring)
+        return scoring.id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -16,8 +16,9 @@ from shunter.storage.scoring.request import ScoringRequest
 class HttpScorings:
     """Satisfies Scorings by requests to the API, whose host must reach the places that they name."""
 
-    def __init__(self, request: Callable[..., Any]) -> None:
+    def __init__(self, request: Callable[..., Any], text: Callable[[str], str]) -> None:
         self._request = request
+        self._text = text
 
     def stage(self, rows: object) -> str:
         raise InvalidInput(
@@ -42,6 +43,13 @@ class HttpScorings:
         params = {"limit": limit, **({} if before is None else {"cursor": str(before)})}
         answer = self._request("GET", "/v1/scorings", params=params)
         return [read_scoring_document(document) for document in answer["scorings"]]
+
+    def report(self, id: UUID) -> Mapping[str, Any]:
+        document: Mapping[str, Any] = self._request("GET", f"/v1/scorings/{id}/report")
+        return document
+
+    def report_page(self, id: UUID) -> str:
+        return self._text(f"/v1/scorings/{id}/report.html")
 
     def cancel(self, id: UUID) -> ScoringStatus:
         return read_scoring_document(self._request("POST", f"/v1/scorings/{id}/cancel"))

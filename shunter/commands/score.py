@@ -57,6 +57,7 @@ def names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tupl
 @click.option("--chunk-rows", type=click.IntRange(min=1), help="Rows to a chunk.  [default: measured]")
 @click.option("--check-keys", is_flag=True, help="Refuse an input in which two rows have one key.")
 @click.option("--force", is_flag=True, help="Score anew, and replace what is at the output.")
+@click.option("--compare-to", metavar="ID", help="Compare columns with this scoring's.  [default: the last]")
 @click.option("--retry-errors", metavar="ID", help="Run the failed rows of an earlier scoring again.")
 @click.option("--dry-run", is_flag=True, help="Say how many rows there are and how long they take, and end.")
 @click.option("--detach", is_flag=True, help="Print the id at once, and end.")
@@ -128,7 +129,7 @@ def scorings(*, limit: int, cancelled: str | None, as_json: bool) -> None:
         print_json([scoring_document(status) for status in found])
         return
     print_table(
-        ["ID", "STATE", "MODEL", "ROWS", "FAILED", "ROWS/S", "OUTPUT"],
+        ["ID", "STATE", "MODEL", "ROWS", "FAILED", "ROWS/S", "DRIFTED", "OUTPUT"],
         [
             (
                 status.id,
@@ -137,6 +138,7 @@ def scorings(*, limit: int, cancelled: str | None, as_json: bool) -> None:
                 _progress(status),
                 status.failed,
                 f"{status.rows_per_s:.0f}",
+                {None: "-", True: "yes", False: "no"}[status.drifted],
                 status.output,
             )
             for status in found

@@ -12,16 +12,18 @@ from shunter.storage.schedules.window import Cause, WindowState
 HISTORY_COLUMNS = """start, cause, coalesce(s.state, w.state) AS state, attempt, scoring,
     coalesce(s.error, w.error) AS error, warning, coalesce(s.rows_succeeded, 0) AS rows_succeeded,
     coalesce(s.rows_failed, 0) AS rows_failed, s.total_rows, s.spec ->> 'output' AS output,
+    (SELECT drifted FROM scoring_reports WHERE scoring_reports.scoring = w.scoring) AS drifted,
     extract(epoch FROM coalesce(s.finished_at, now()) - s.created_at)::float8 AS seconds"""
 
-NO_DRIFT = "-"
+DRIFT = {None: "-", False: "no", True: "yes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowRecord:
     """A window as people see it: `state` is pending, skipped, failed, or that of its scoring.
 
-    `seconds` is how long its scoring took, or has taken so far.
+    `drifted` is what its scoring's report says, None while none says anything. `seconds` is how long its
+    scoring took, or has taken so far.
     """
 
     start: datetime
@@ -35,12 +37,13 @@ class WindowRecord:
     rows_failed: int
     total_rows: int | None
     output: str | None
+    drifted: bool | None
     seconds: float | None
 
     @property
     def drift(self) -> str:
         """Whether its data drifted, in a word."""
-        return drift_of(self.scoring)
+        return DRIFT[self.drifted]
 
     @property
     def ended(self) -> bool:
@@ -51,8 +54,3 @@ class WindowRecord:
 def window_record(row: dict[str, Any]) -> WindowRecord:
     """A row of HISTORY_COLUMNS."""
     return WindowRecord(**{**row, "cause": Cause(row["cause"])})
-
-
-def drift_of(scoring: UUID | None) -> str:
-    """What the report of a scoring says of drift; `-` where none says anything."""
-    return NO_DRIFT

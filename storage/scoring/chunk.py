@@ -107,7 +107,8 @@ def _read(fields: Mapping[str, Any]) -> Chunk:
 class Part:
     """What one run of a chunk has written: the keys of its rows and of its errors, None where there are none.
 
-    `schema` is that of the rows, serialized, if the file has one.
+    `schema` is that of the rows, serialized, if the file has one. `columns_key` names the sketches of its
+    columns, `run` tells of its batches, and `failures` why rows failed: by code how many, and one message.
     """
 
     rows_key: str | None
@@ -115,6 +116,9 @@ class Part:
     rows: int
     size: int
     schema: str | None = None
+    columns_key: str | None = None
+    run: dict[str, Any] | None = None
+    failures: dict[str, tuple[int, str]] | None = None
 
     def encode(self) -> bytes:
         """The output block of the chunk's job."""

@@ -30,7 +30,7 @@ WHERE id = %s AND state = '{ScoringState.RUNNING}' FOR UPDATE SKIP LOCKED
 HARVEST = f"""
 UPDATE scoring_chunks SET state = jobs.state, rows_succeeded = jobs.rows_succeeded,
     rows_failed = jobs.rows - jobs.rows_succeeded, part = convert_from(jobs.output, 'UTF8')::jsonb,
-    error = jobs.error
+    error = jobs.error, finished_at = jobs.finished_at
 FROM jobs
 WHERE scoring = %(scoring)s AND scoring_chunks.state IS NULL AND jobs.id = job
   AND jobs.id = ANY(%(ids)s::uuid[]) AND jobs.state NOT IN ('{JobState.QUEUED}', '{JobState.RUNNING}')
@@ -66,7 +66,7 @@ WHERE id = %(id)s
 """
 
 CHUNKS = """
-SELECT number, span, state, rows, rows_succeeded, rows_failed, part, error FROM scoring_chunks
+SELECT number, span, state, rows, rows_succeeded, rows_failed, part, error, finished_at FROM scoring_chunks
 WHERE scoring = %(id)s AND number >= %(first)s ORDER BY number LIMIT %(limit)s
 """
 
@@ -104,6 +104,7 @@ class ChunkRecord:
     rows_failed: int
     part: dict[str, Any] | None
     error: dict[str, Any] | None
+    finished_at: datetime | None
 
 
 def under_way(cursor: Cursor) -> list[UUID]:

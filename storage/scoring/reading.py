@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from shunter.storage.payload_json import from_json
 from shunter.storage.references import REF_KEY, reference
 from shunter.storage.scoring.chunk import Chunk, Span
 from shunter.storage.scoring.columns import column_values, to_column
+from shunter.storage.scoring.features import MOST_COLUMNS
 from shunter.storage.scoring.formats import CSV, PARQUET
 from shunter.storage.scoring.parquet import ParquetRows
 from shunter.storage.scoring.rows import BadRow
@@ -31,13 +33,15 @@ from shunter.storage.signature import NUMERIC, Signature
 class ChunkRows:
     """The rows of a chunk, bad ones in their places; `carried` and `numbers` (within the file) go along.
 
-    `refers` says that rows may hold references.
+    `refers` says that rows may hold references; `inputs` are the columns that rows are made of, once more,
+    for those who sum them up.
     """
 
     values: list[Any]
     carried: pa.Table
     numbers: Sequence[int]
     refers: bool
+    inputs: Mapping[str, pa.ChunkedArray]
 
 
 class ChunkReader:
@@ -69,8 +73,13 @@ class ChunkReader:
         values = columns[0] if len(wanted) == 1 else [dict(zip(wanted, row)) for row in zip(*columns)]  # noqa: B905
         first = chunk.span.first_row
         refers = bool(chunk.spec.fetch) or any(REF_KEY in str(table[name].type) for name in wanted)
-        numbers = range(first, first + chunk.span.rows)
-        return ChunkRows(values, table.select(chunk.spec.carried), numbers, refers)
+        return ChunkRows(
+            values,
+            table.select(chunk.spec.carried),
+            range(first, first + chunk.span.rows),
+            refers,
+            {name: table[name] for name in chunk.spec.columns},
+        )
 
     def _parquet(self, chunk: Chunk) -> ParquetRows:
         columns = tuple(dict.fromkeys((*chunk.spec.columns, *chunk.spec.carried)))
@@ -95,7 +104,23 @@ def _text_rows(chunk: Chunk) -> ChunkRows:
     values = [row if isinstance(row, BadRow) else _select(row, spec) for row in parsed]
     table = pa.table(carried) if carried else pa.table({}).select([])
     refers = any(type(value) in (dict, list) for value in values) or bool(spec.fetch)
-    return ChunkRows(values, table, range(first, first + len(values)), refers)
+    return ChunkRows(values, table, range(first, first + len(values)), refers, _columns(values, spec))
+
+
+def _columns(values: Sequence[Any], spec: Spec) -> Mapping[str, pa.ChunkedArray]:
+    """Rows of text as columns again, null where a row is bad or lacks one."""
+    rows = [None if isinstance(value, BadRow) else value for value in values]
+    try:
+        if len(spec.columns) == 1 or not any(type(row) is dict for row in rows):
+            return {(*spec.columns, "row")[0]: pa.chunked_array([to_column(rows)])}
+        found = dict.fromkeys(name for row in rows if type(row) is dict for name in row)
+        return {
+            name: pa.chunked_array([to_column([_cell(row, name) for row in rows])])
+            for name in islice(found, MOST_COLUMNS)
+        }
+    except (UnicodeError, RecursionError):
+        # What Arrow has no form for is still a row for a model.
+        return {}
 
 
 def _records(chunk: Chunk) -> Iterator[bytes | None]:
@@ -233,7 +258,9 @@ def _only(rows: ChunkRows, span: Span, errors_file: str) -> ChunkRows:
         )
     chosen = [places[number] for number in numbers]
     carried = rows.carried.take(chosen) if rows.carried.num_columns else rows.carried
-    return replace(rows, values=[rows.values[place] for place in chosen], carried=carried, numbers=numbers)
+    inputs = {name: column.take(pa.array(chosen, pa.int64())) for name, column in rows.inputs.items()}
+    values = [rows.values[place] for place in chosen]
+    return replace(rows, values=values, carried=carried, numbers=numbers, inputs=inputs)
 
 
 def failed_rows(url: str) -> list[int]:

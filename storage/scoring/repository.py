@@ -19,7 +19,7 @@ from shunter.storage.scoring.spec import Scoring, ScoringState, Spec, fingerprin
 
 COLUMNS = """id, tenant, state, spec, fingerprint, jsonb_array_length(sources) AS files, planned, chunks,
     planned_rows, total_rows, rows_succeeded, rows_failed, error, created_at, finished_at, schedule_name,
-    window_start"""
+    window_start, (SELECT drifted FROM scoring_reports WHERE scoring = scorings.id) AS drifted"""
 
 INSERT = """
 INSERT INTO scorings (id, tenant, identity, fingerprint, output, spec, sources, place, total_rows,
@@ -172,6 +172,15 @@ def insert(
         cursor.execute(INSERT, names)
     except psycopg2.errors.UniqueViolation as error:
         raise Conflict(f"another scoring writes to {spec.output}: wait for it, or cancel it") from error
+
+
+def read(cursor: Cursor, id: UUID) -> Scoring:
+    """One scoring, within a transaction; UnknownScoring."""
+    cursor.execute(f"SELECT {COLUMNS} FROM scorings WHERE id = %s", (id,))
+    found = fetch_all(cursor)
+    if not found:
+        raise UnknownScoring(id)
+    return scoring(found[0])
 
 
 def end(cursor: Cursor, id: UUID, state: ScoringState, error: dict[str, Any] | None) -> bool:

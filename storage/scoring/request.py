@@ -32,6 +32,7 @@ class ScoringRequest:
     chunk_rows: int | None = None
     check_keys: bool = False
     force: bool = False
+    compare_to: str | None = None
 
     def __post_init__(self) -> None:
         _check_among("format", self.format, FORMATS)

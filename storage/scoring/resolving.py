@@ -57,6 +57,7 @@ def resolve(
         fetch=tuple(request.fetch),
         fetch_from=tuple(fetch_from),
         table=table,
+        compare_to=request.compare_to,
     )
     if table is not None:
         spec = replace(spec, output=_beside_table(spec, store_url))

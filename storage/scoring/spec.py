@@ -40,7 +40,8 @@ class Spec:
     """What is asked of a scoring, resolved: a version, absolute places, columns that exist.
 
     `columns` are what a row is made of (none: the whole row), `kinds` the types of a CSV's columns, and
-    `retries` the scoring whose failed rows are run again. Chunks have at most `chunk_rows` rows. With
+    `retries` the scoring whose failed rows are run again. `compare_to` is the one whose columns its own are
+    compared with, None for the last of its kind. Chunks have at most `chunk_rows` rows. With
     `force`, what is at the output is replaced. The columns `fetch` hold URLs whose objects are the values;
     the prefixes `fetch_from` were named by whoever asked, and need no setting. With `table`, the URL of one,
     the dataset goes there when it is whole.
@@ -65,6 +66,7 @@ class Spec:
     fetch: tuple[str, ...] = ()
     fetch_from: tuple[str, ...] = ()
     table: str | None = None
+    compare_to: str | None = None
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -86,7 +88,7 @@ class Spec:
     def identity(self) -> bytes:
         """A digest of the question: what decides the answer, but for what lies in the input's files."""
         asked = self.document()
-        for how in ("max_errors", "priority", "chunk_rows", "kinds", "force"):
+        for how in ("max_errors", "priority", "chunk_rows", "kinds", "force", "compare_to"):
             del asked[how]
         # What earlier versions did not ask for is no part of their questions.
         for name in LATER:
@@ -97,7 +99,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """A stored scoring; `total_rows` is None until every file has been looked at.
+    """A stored scoring; `total_rows` is None until all files are looked at, `drifted` until reported.
 
     `schedule_name` and `window_start` say which window of which schedule it is of, if it is of one.
     """
@@ -119,6 +121,7 @@ class Scoring:
     finished_at: datetime | None
     schedule_name: str | None = None
     window_start: datetime | None = None
+    drifted: bool | None = None
 
     @property
     def rows_done(self) -> int:

@@ -96,8 +96,9 @@ def test_nothing_is_seen_before_the_dataset_is_whole(fleet: ScoringFleet) -> Non
     assert not (fleet.directory / "out").exists()
     assert fleet.scorer.get(UUID(begun.id)).succeeded == 8
     fleet.end(begun)
+    fleet.report()
     assert len(fleet.rows()) == 10
-    assert sorted(path.name for path in fleet.directory.iterdir()) == ["in.parquet", "out"]
+    assert sorted(path.name for path in fleet.directory.iterdir()) == ["in.parquet", "objects", "out"]
 
 
 def test_the_same_question_is_the_same_scoring(fleet: ScoringFleet) -> None:

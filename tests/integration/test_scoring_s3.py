@@ -63,6 +63,7 @@ def test_a_prefix_is_scored_to_another(fleet: ScoringFleet, bucket: S3ObjectStor
     status = fleet.end(begun, model=lambda row: row * 2 if row != 11 else 1 // 0)
     assert (status.succeeded, status.failed) == (12, 1)
     assert predictions(bucket, "out") == [2 * n for n in range(13) if n != 11]
+    assert fleet.report() == 1
     assert not [info.key for info in bucket.list("out/_shunter-")]
     again = fleet.end(fleet.scorer.retry_errors(UUID(status.id), output=None, version=None))
     assert (again.succeeded, predictions(bucket, "out/retry-v1")) == (1, [22])
@@ -82,6 +83,7 @@ def test_force_replaces_what_is_there(fleet: ScoringFleet, bucket: S3ObjectStore
     with pytest.raises(OutputExists):
         fleet.begin(*places)
     fleet.score(*places, force=True)
+    fleet.report()
     assert {info.key for info in bucket.list("old/")} == {"old/_shunter.json", "old/part-000000.parquet"}
 
 

@@ -22,7 +22,7 @@ from shunter.storage.software import VERSION
 from shunter.storage.worker_registry import AtWork, Serving, SilentEnd, Worker
 
 POSTGRES = PostgresFacts(
-    version="16.4", read_only=False, revision="0013", cannot_write=None, clock_ahead_s=0.0
+    version="16.4", read_only=False, revision="0008", cannot_write=None, clock_ahead_s=0.0
 )
 REDIS = RedisFacts(
     name="Valkey",
@@ -59,7 +59,7 @@ FLEET = FleetFacts(workers=(worker(),), silent_ends=(), models=(DIGITS,), queued
 WELL = Facts(
     software=VERSION,
     host="here",
-    newest_revision="0013",
+    newest_revision="0008",
     postgres=POSTGRES,
     redis=REDIS,
     envelopes=0,
@@ -105,8 +105,8 @@ def test_a_well_fleet_has_a_line_for_every_check_and_nothing_to_mend() -> None:
         (postgres(read_only=True), "FAIL", "postgres: it is read-only", "name the primary"),
         (postgres(cannot_write="No space left"), "FAIL", "written to: No space left", "a full disk"),
         (postgres(revision=None), "FAIL", "schema: the database has no tables", "shunter migrate"),
-        (postgres(revision="0004"), "FAIL", "at migration 0004, and this version needs 0013", "migrate"),
-        (postgres(revision="0099"), "warn", "newer than the 0013", "upgrade Shunter"),
+        (postgres(revision="0004"), "FAIL", "at migration 0004, and this version needs 0008", "migrate"),
+        (postgres(revision="0099"), "warn", "newer than the 0008", "upgrade Shunter"),
         (replace(WELL, redis=REFUSAL), "FAIL", "redis: nothing answers", "SHUNTER_REDIS_URL"),
         (redis(version="6.0.16"), "FAIL", "Valkey 6.0.16 is too old", "6.2 or newer"),
         (redis(cannot_write="MISCONF"), "FAIL", "it takes no writes: MISCONF", "maxmemory"),

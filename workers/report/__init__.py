@@ -1,0 +1,1 @@
+"""What a scoring's report says and shows, built in a process of its own."""

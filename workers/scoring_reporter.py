@@ -1,0 +1,150 @@
+"""The reporter: builds the report of each scoring that is complete, once, and never harms the scoring."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from shunter.storage import failpoints
+from shunter.storage.database import Cursor
+from shunter.storage.errors import ObjectStoreUnavailable, ShunterError, shorten
+from shunter.storage.job_repair import JobRepair
+from shunter.storage.object_store import ObjectStore
+from shunter.storage.scoring import progress, reports
+from shunter.storage.scoring.destination import open_destination
+from shunter.storage.scoring.progress import ChunkRecord
+from shunter.storage.scoring.reports import ReportState
+from shunter.storage.scoring.repository import read
+from shunter.storage.scoring.spec import Scoring
+from shunter.workers.report.facts import EXIT_UNAVAILABLE, BuiltReport, ChunkFacts, ReportFacts
+from shunter.workers.scoring_round import each_scoring
+
+log = logging.getLogger(__name__)
+
+LOCK = 0x53480012
+
+BUILD_TIMEOUT_S = 300.0
+
+Build = Callable[[ReportFacts], BuiltReport]
+
+
+class ReportFailed(ShunterError):
+    """The report could not be built, and never will be."""
+
+
+class ScoringReporter:
+    """One report after another; a kill at any point leaves it pending, and the next round builds it anew.
+
+    The chunks' sketches lie among the scoring's parts, which are therefore removed here, and not before.
+    """
+
+    interval_s = 1.0
+
+    def __init__(
+        self, repair: JobRepair, store: ObjectStore, *, price: float | None, build: Build | None = None
+    ) -> None:
+        self._repair = repair
+        self._store = store
+        self._price = price
+        self._build = build or build_apart
+
+    def run_once(self) -> int:
+        """One round; returns how many reports were built. Raises Unavailable."""
+        with self._repair.duty(LOCK) as cursor:
+            ids = [] if cursor is None else reports.pending(cursor)
+        return each_scoring(ids, self._report)
+
+    def _report(self, id: UUID) -> bool:
+        with self._repair.duty(LOCK) as cursor:
+            if cursor is None or not reports.hold(cursor, id):
+                return False
+            scoring = read(cursor, id)
+            ready = self._conclude(cursor, scoring)
+        open_destination(scoring.spec.output, id).discard()
+        return ready
+
+    def _conclude(self, cursor: Cursor, scoring: Scoring) -> bool:
+        try:
+            built = self._build(_facts(cursor, scoring, self._price))
+        except ReportFailed as error:
+            log.error("the scoring %s has no report: %s", scoring.id, error)
+            return not reports.conclude(cursor, scoring.id, ReportState.FAILED, {"error": error.message})
+        key = reports.page_key(scoring.id)
+        self._store.put(key, built.page.encode())
+        failpoints.hit("report.stored")
+        if built.drifted:
+            log.warning("the scoring %s has drifted: %s", scoring.id, built.document["drift"]["columns"])
+        return reports.conclude(
+            cursor,
+            scoring.id,
+            ReportState.READY,
+            built.document,
+            drifted=built.drifted,
+            page_key=key,
+            columns=built.columns,
+        )
+
+
+def build_apart(facts: ReportFacts) -> BuiltReport:
+    """Build in a process of its own: plots and native code must not cost a hub its time, memory or life.
+
+    Raises Unavailable, or ReportFailed for whatever it would meet every time.
+    """
+    command = [sys.executable, "-P", "-m", "shunter.workers.report.process"]
+    try:
+        done = subprocess.run(
+            command, input=facts.encode(), capture_output=True, timeout=BUILD_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ReportFailed(f"it took longer than {BUILD_TIMEOUT_S:.0f} s") from error
+    said = done.stderr.decode(errors="replace").strip()
+    if done.returncode == EXIT_UNAVAILABLE:
+        raise ObjectStoreUnavailable(said)
+    if done.returncode:
+        log.error("the process that builds a report ended with %d: %s", done.returncode, said)
+        last = said.rpartition("\n")[2]
+        raise ReportFailed(shorten(f"its process ended with {done.returncode}: {last}"))
+    return BuiltReport.decode(done.stdout)
+
+
+def _facts(cursor: Cursor, scoring: Scoring, price: float | None) -> ReportFacts:
+    spec, finished_at = scoring.spec, scoring.finished_at
+    assert finished_at is not None, "a report is of a scoring that has ended; this is a bug"
+    return ReportFacts(
+        scoring={
+            "id": str(scoring.id),
+            "model": spec.model,
+            "version": spec.version,
+            "input": spec.input,
+            "output": spec.output,
+            "created_at": scoring.created_at.isoformat(),
+            "finished_at": finished_at.isoformat(),
+        },
+        seconds=(finished_at - scoring.created_at).total_seconds(),
+        parts=open_destination(spec.output, scoring.id).parts,
+        chunks=[_chunk(chunk, scoring) for chunk in progress.each_chunk(cursor, scoring.id)],
+        references=reports.references(cursor, scoring),
+        price=price,
+    )
+
+
+def _chunk(chunk: ChunkRecord, scoring: Scoring) -> ChunkFacts:
+    part: dict[str, Any] = chunk.part or {}
+    failures = part.get("failures") or {}
+    if chunk.rows_failed and not failures:
+        # It failed as a whole, before it could tell of any row.
+        error = chunk.error or {"code": str(chunk.state), "message": ""}
+        failures = {error["code"]: (chunk.rows_failed, error["message"])}
+    ended_at = chunk.finished_at
+    return ChunkFacts(
+        rows_succeeded=chunk.rows_succeeded,
+        rows_failed=chunk.rows_failed,
+        ended_s=None if ended_at is None else (ended_at - scoring.created_at).total_seconds(),
+        run=part.get("run"),
+        failures=failures,
+        columns_key=part.get("columns_key"),
+    )
