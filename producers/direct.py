@@ -31,7 +31,7 @@ from shunter.storage.errors import (
 from shunter.storage.job import Job, JobState
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.model_registry import ModelRegistry
-from shunter.storage.object_store import open_object_store
+from shunter.storage.object_store import ObjectStore, open_object_store
 from shunter.storage.outcome import StoredResult
 from shunter.storage.payload import decode_rows
 from shunter.storage.results import load_block
@@ -96,7 +96,9 @@ class DirectBackend:
         return known
 
     def results_of(self, ids: Collection[UUID]) -> Mapping[UUID, JobResults]:
-        return {id: self._read(id, stored) for id, stored in self.repository.results(ids).items()}
+        return {
+            id: read_results(self._store, id, stored) for id, stored in self.repository.results(ids).items()
+        }
 
     def cancel(self, id: UUID) -> JobStatus:
         return self._status(self.repository.cancel(id))
@@ -173,17 +175,19 @@ class DirectBackend:
             dispatching=self._publisher.dispatching,
         )
 
-    def _read(self, id: UUID, stored: StoredResult) -> JobResults:
-        if not stored.state.terminal:
-            raise NotFinished(id, stored.state)
-        block = b"" if stored.output is None else load_block(self._store, stored.output)
-        if is_part(block):
-            raise InvalidInput(
-                f"job {id} is a chunk: its rows are in the scoring's output, and its metadata names it",
-                code="chunk_of_scoring",
-            )
-        outputs = decode_rows(block) if block else [None] * stored.rows
-        if len(outputs) != stored.rows:
-            raise PayloadError(f"job {id} has {stored.rows} rows, and its output block {len(outputs)}")
-        failures = stored.row_failures()
-        return JobResults(id=str(id), state=stored.state, outputs=outputs, failures=failures, size=len(block))
+
+def read_results(store: ObjectStore, id: UUID, stored: StoredResult) -> JobResults:
+    """What a stored result says, with its outputs from where they are kept; NotFinished."""
+    if not stored.state.terminal:
+        raise NotFinished(id, stored.state)
+    block = b"" if stored.output is None else load_block(store, stored.output)
+    if is_part(block):
+        raise InvalidInput(
+            f"job {id} is a chunk: its rows are in the scoring's output, and its metadata names it",
+            code="chunk_of_scoring",
+        )
+    outputs = decode_rows(block) if block else [None] * stored.rows
+    if len(outputs) != stored.rows:
+        raise PayloadError(f"job {id} has {stored.rows} rows, and its output block {len(outputs)}")
+    failures = stored.row_failures()
+    return JobResults(id=str(id), state=stored.state, outputs=outputs, failures=failures, size=len(block))

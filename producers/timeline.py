@@ -79,7 +79,7 @@ def _run(job: Job, worker: Worker | None) -> Iterator[Event]:
 
 
 def _batches(job: Job, worker: Worker) -> str:
-    """What that worker tells of the batches that this version's jobs share; not of which batch was this one."""
+    """What that worker tells of the batches of this version; of which this job was in, nothing is kept."""
     told = worker.stats.get(join_key(job.model, job.version))
     serving = worker.serving(job.model, job.version)
     if job.state is JobState.RUNNING and serving is not None and serving.at_work is not None:

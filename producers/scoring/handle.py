@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from shunter.producers.scoring.request import ScoringStatus
+from shunter.producers.showing import asked_as_html, progress_bar, scoring_facts
 from shunter.storage.errors import WaitTimeout
 
 if TYPE_CHECKING:
@@ -31,17 +33,15 @@ class Scoring:
         """Where it stands now."""
         return self._client.backend.scorings.get(self._id)
 
-    def wait(self, timeout: float | None = None) -> ScoringStatus:
-        """Where it stands when it has ended; raises only WaitTimeout, after `timeout` seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause_s = FIRST_PAUSE_S
-        while not (status := self.status()).done:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise WaitTimeout(f"the scoring {self.id} has not ended in time: it goes on, wait again")
-            time.sleep(pause_s if left is None else min(pause_s, left))
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        return status
+    def wait(self, timeout: float | None = None, *, progress: bool = False) -> ScoringStatus:
+        """Where it stands when it has ended; raises only WaitTimeout, after `timeout` seconds.
+
+        `progress` shows a bar, in a notebook too.
+        """
+        if not progress:
+            return self._wait(timeout, lambda _: None)
+        with progress_bar("rows") as advance:
+            return self._wait(timeout, lambda s: advance(s.succeeded + s.failed, s.total))
 
     def cancel(self) -> ScoringStatus:
         """Cancel it, and what it has written so far; AlreadyFinished."""
@@ -49,3 +49,19 @@ class Scoring:
 
     def __repr__(self) -> str:
         return f"Scoring({self.id!r})"
+
+    def _repr_html_(self) -> str:
+        return asked_as_html(self, lambda: scoring_facts(self.status()))
+
+    def _wait(self, timeout: float | None, look: Callable[[ScoringStatus], None]) -> ScoringStatus:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause_s = FIRST_PAUSE_S
+        while not (status := self.status()).done:
+            look(status)
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise WaitTimeout(f"the scoring {self.id} has not ended in time: it goes on, wait again")
+            time.sleep(pause_s if left is None else min(pause_s, left))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        look(status)
+        return status

@@ -42,7 +42,8 @@ def test_a_fleet_that_works_is_well(settings: Settings, capsys: pytest.CaptureFi
         assert run(["doctor", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["healthy"]
-    assert {finding["level"] for finding in told["findings"]} == {"ok"}
+    # The only warning is of a directory as the object store of a worker that claims another host.
+    assert [finding["check"] for finding in told["findings"] if finding["level"] != "ok"] == ["object store"]
 
 
 def test_nothing_of_an_examination_stays_behind(

@@ -23,7 +23,8 @@ def after(seconds: float) -> datetime:
 def job(**changes: Any) -> Job:
     fields: dict[str, Any] = dict.fromkeys(Job.__dataclass_fields__)
     fields |= {"id": new_id(), "tenant": "default", "model": "digits", "version": 2, "rows": 3}
-    fields |= {"state": JobState.QUEUED, "priority": Priority.STANDARD, "epoch": 0, "attempts": 0, "deaths": 0}
+    fields |= {"state": JobState.QUEUED, "priority": Priority.STANDARD}
+    fields |= dict.fromkeys(("epoch", "attempts", "deaths"), 0)
     fields |= {"rows_succeeded": 0, "rows_failed": 0, "created_at": BEGAN, "enqueued_at": BEGAN}
     return Job(**{**fields, **changes})
 

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -44,7 +44,7 @@ class FleetOptions:
     """What a local fleet is made of; services whose URLs `external` holds are used, not started.
 
     Port 0 is any free one; `flower_port` None is any free one too, 5555 if possible. `device` is cpu, or
-    cuda for all GPUs; `workers` None is one per device.
+    cuda for all GPUs; `workers` None is one per device. `pool` and `memory` are those of each worker.
     """
 
     data: Path = DEFAULT_DATA
@@ -54,6 +54,8 @@ class FleetOptions:
     flower_port: int | None = None
     workers: int | None = None
     device: str = "cpu"
+    pool: str | None = None
+    memory: str | None = None
     external: Settings = field(default_factory=Settings)
 
 
@@ -114,6 +116,14 @@ class LocalFleet:
         if not self._workers_started:
             self._start_workers()
 
+    def unfinished_versions(self, model: str) -> set[int]:
+        """The versions of a model that have jobs to run; from any thread. Raises Unavailable."""
+        from shunter.storage.database import Database
+        from shunter.storage.queue_depth import unfinished_versions
+
+        with closing(Database(self.settings.database_url, pool_size=1)) as database:
+            return unfinished_versions(database, model)
+
     def stop(self) -> None:
         """Drain the workers, then end everything in order; calling it twice is fine."""
         self._undo.close()
@@ -172,8 +182,11 @@ class LocalFleet:
         if not self._has_models():
             return
         self._workers_started = True
+        given = {"--pool": self.options.pool, "--memory": self.options.memory}
+        shared = [word for option, value in given.items() if value for word in (option, value)]
         for name, device in self._workers.items():
-            self._add(name, "worker", "--name", name, "--device", device, stop_within_s=WORKER_STOP_S)
+            arguments = ("worker", "--name", name, "--device", device, *shared)
+            self._add(name, *arguments, stop_within_s=WORKER_STOP_S)
 
     def _stop_workers(self) -> None:
         self._supervisor.stop(self._workers)
