@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from uuid import UUID
 
-import psycopg2
-
 from shunter.producers.cache import FinishedCache
 from shunter.producers.outputs import JobResults
 from shunter.producers.publisher import Publisher
@@ -22,7 +20,6 @@ from shunter.producers.watcher import Watcher, WatcherWatch
 from shunter.storage.database import Database
 from shunter.storage.dead_jobs import DeadJobs
 from shunter.storage.errors import (
-    DatabaseUnavailable,
     InvalidInput,
     NotFinished,
     PayloadError,
@@ -43,6 +40,9 @@ RESULTS_BYTES = 64 * 2**20
 """Encoded bytes of results kept, so that the items of one job are loaded and decoded once."""
 
 NO_JOB = UUID(int=0)
+
+PATIENCE_S = 1.0
+"""A job that has been in line for longer may be there because Redis does not answer."""
 
 STATUSES = 4096
 """Statuses of finished jobs kept, for the same reason."""
@@ -131,13 +131,8 @@ class DirectBackend:
         return Scorer(self.database, self.registry, self.workers, self._store)
 
     def check_database(self) -> None:
-        """Raise DatabaseUnavailable unless Postgres answers and holds our tables."""
-        try:
-            self.repository.states([NO_JOB])
-        except psycopg2.errors.UndefinedTable as error:
-            raise DatabaseUnavailable(
-                "the database has no tables of Shunter: run `shunter migrate`"
-            ) from error
+        """Raise DatabaseUnavailable or SchemaMismatch unless Postgres answers and holds our tables."""
+        self.repository.states([NO_JOB])
 
     def check_queue(self) -> None:
         """Raise QueueUnavailable unless Redis answers."""
@@ -164,6 +159,9 @@ class DirectBackend:
         return [job_status(job, self._waiting(job, workers, None)) for job in jobs]
 
     def _explain(self, job: Job) -> Waiting | None:
+        # A process that has pushed nothing lately does not know whether Redis answers.
+        if (datetime.now(UTC) - job.enqueued_at).total_seconds() > PATIENCE_S:
+            self._publisher.look()
         return self._waiting(job, self.workers.present(), self.repository.rows_ahead(job))
 
     def _waiting(self, job: Job, workers: Sequence[Worker], rows_ahead: int | None) -> Waiting | None:
