@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 
 import shunter
-from shunter import SettingsError
+from shunter import Client, SettingsError
+from shunter.storage.database import Database
+from shunter.storage.settings import Settings
+from shunter.storage.worker_registry import WorkerRegistry
 from tests.acceptance.fleet import DOUBLE, write_model
 from tests.acceptance.test_up import is_running
 from tests.acceptance.up import running_up
@@ -63,15 +67,17 @@ def test_without_a_model_it_says_how_to_get_one(tmp_path: Path) -> None:
 def test_a_changed_model_is_served_and_a_running_job_ends_on_the_old_one(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     write_model(tmp_path / "models", "gated", GATED.format(factor=1))
-    row = f'{{"gate": "{gate}"}}'
+    row = {"gate": str(gate)}
     with running_up(tmp_path, "--no-flower", "--reload", "--memory", "4GiB", "--pool", "mine") as up:
-        old = up.command("submit", "gated", "--row", row).stdout.strip()
-        wait_until(lambda: '"running"' in up.command("status", old, "--json").stdout, 30)
-        (tmp_path / "models" / "gated" / "1" / "model.py").write_text(GATED.format(factor=2))
-        wait_until(lambda: "gated is published as version 2" in up.err(), 30)
-        wait_until(lambda: "gated:2" in up.command("workers").stdout, 30)
-        new = up.command("submit", "gated", "--row", row).stdout.strip()
-        gate.touch()
-        outputs = [up.command("results", id, "--wait").stdout for id in (old, new)]
-        assert outputs == ["1\n", "2\n"]
-        assert "mine" in up.command("workers").stdout
+        settings = Settings.from_environment(up.exports())
+        with Client(settings=settings) as client, closing(Database(settings.database_url)) as database:
+            old = client.submit("gated", [row])
+            wait_until(lambda: old.status().state == "running", 30)
+            (tmp_path / "models" / "gated" / "1" / "model.py").write_text(GATED.format(factor=2))
+            wait_until(lambda: "gated is published as version 2" in up.err(), 30)
+            (worker,) = WorkerRegistry(database).present()
+            assert (worker.pool, worker.memory_budget_bytes) == ("mine", 4 * 2**30)
+            wait_until(lambda: WorkerRegistry(database).present()[0].serving("gated", 2), 30)
+            new = client.submit("gated", [row], version=2)
+            gate.touch()
+            assert (old.outputs(), new.outputs()) == ([1], [2])
