@@ -1,5 +1,6 @@
 """Label image files: each row is a path, and a file that cannot be read fails alone."""
 
+import random
 import tempfile
 from pathlib import Path
 

@@ -106,16 +106,16 @@ def test_a_directory_of_models_is_served_with_its_settings(tmp_path: Path) -> No
                 self.factor = factor
 
             def forward(self, rows):
-                return [row["x"] * self.factor for row in rows]
+                return [row * self.factor for row in rows]
     """
     toml = '[params]\nfactor = 3\n[signature.inputs]\nx = { dtype = "float32", shape = [] }'
     directory = write(tmp_path / "models" / "triple" / "2", source, toml)
     for models in (tmp_path / "models", {"triple": directory}):
         with InMemoryClient(models) as client:
-            job = client.submit("triple", [{"x": 2}])
+            job = client.submit("triple", [2])
             assert (job.status().version, job.outputs()) == (2, [6.0])
             with pytest.raises(InvalidInput, match="'x'"):
-                client.submit("triple", [{"x": "two"}])
+                client.submit("triple", ["two"])
 
 
 @pytest.mark.parametrize(
