@@ -45,6 +45,7 @@ class FleetOptions:
 
     Port 0 is any free one; `flower_port` None is any free one too, 5555 if possible. `device` is cpu, or
     cuda for all GPUs; `workers` None is one per device. `pool` and `memory` are those of each worker.
+    `author_models` is where models are written, if `models` are copies of them.
     """
 
     data: Path = DEFAULT_DATA
@@ -56,6 +57,7 @@ class FleetOptions:
     device: str = "cpu"
     pool: str | None = None
     memory: str | None = None
+    author_models: Path | None = None
     external: Settings = field(default_factory=Settings)
 
 
@@ -206,9 +208,10 @@ class LocalFleet:
         return bool(found.versions)
 
     def _tell_no_models(self) -> None:
+        place = self.options.author_models or self.models
         self._tell_once(
-            f"no model to serve in {self.models}: put a class Model with a forward(self, rows) into "
-            f"{self.models}/NAME/1/model.py, and the worker starts by itself"
+            f"no model to serve in {place}: put a class Model with a forward(self, rows) into "
+            f"{place}/NAME/1/model.py, and the worker starts by itself"
         )
 
     def _tell_once(self, message: str) -> None:
@@ -271,9 +274,10 @@ class LocalFleet:
             connection.close()
 
     def _write_record(self, *, ready: bool) -> None:
+        written = self.options.author_models or self.models
         self.directory.write(
             Record(
-                environment=self.settings.environment(),
+                environment=replace(self.settings, models=str(written)).environment(),
                 embedded=self._services.embedded,
                 ports=self._services.ports or self.directory.read().ports,
                 ready=ready,

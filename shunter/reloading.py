@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 from watchfiles import watch
@@ -17,7 +16,8 @@ from watchfiles import watch
 from shunter.storage.errors import ShunterError, Unavailable
 from shunter.storage.model_config import FILE_NAME as SETTINGS_FILE
 from shunter.storage.model_directories import folders, highest_version, versions_of
-from shunter.storage.model_publishing import MANIFEST, publish
+from shunter.storage.model_publishing import publish
+from shunter.storage.model_registry import describe
 
 Say = Callable[[str], None]
 UnfinishedVersions = Callable[[str], set[int]]
@@ -75,7 +75,7 @@ class Reloader:
             return False
         served = self._served / model.name
         before = highest_version(served) if served.is_dir() else None
-        if before is not None and _fingerprint(newest) == _fingerprint(before):
+        if before is not None and describe(newest).digest == describe(before).digest:
             return False
         _compile(newest)
         _share_settings(model, served)
@@ -107,13 +107,3 @@ def _compile(version: Path) -> None:
     """Raise SyntaxError for Python files that cannot be read: a file may be saved half written."""
     for path in sorted(version.rglob("*.py")):
         compile(path.read_bytes(), str(path), "exec")
-
-
-def _fingerprint(version: Path) -> dict[str, str]:
-    files = {path.relative_to(version).as_posix(): path for path in version.rglob("*") if path.is_file()}
-    files["../" + SETTINGS_FILE] = version.parent / SETTINGS_FILE
-    return {
-        name: sha256(path.read_bytes()).hexdigest()
-        for name, path in sorted(files.items())
-        if name != MANIFEST and "__pycache__" not in path.parts and path.is_file()
-    }

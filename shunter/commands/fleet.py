@@ -85,7 +85,7 @@ def up(
     settings = Settings.from_environment()
     if memory is not None:
         parse_size(memory)
-    place, source = _data(data, settings), models or _models(settings)
+    place, source = _data(data, settings), (models or _models(settings)).expanduser().absolute()
     options = FleetOptions(
         data=place,
         models=place / RELOADED if reload else source,
@@ -96,12 +96,13 @@ def up(
         device=device,
         pool=pool,
         memory=memory,
+        author_models=source,
         external=settings,
     )
     with stop_signals_interrupt(), ExitStack() as undo:
         fleet = LocalFleet(options, say=_say)
         if reload:
-            _reload(fleet, source.expanduser().absolute(), undo)
+            _reload(fleet, source, undo)
         _run_until_stopped(fleet)
 
 
