@@ -49,9 +49,10 @@ def explain_waiting(
 
 def _backing_off(job: Job, until: datetime) -> Waiting:
     tries = "1 attempt" if job.attempts == 1 else f"{job.attempts} attempts"
-    return Waiting(
-        "backing_off", f"it is tried again at {until.isoformat(timespec='seconds')}, after {tries}"
-    )
+    message = f"it is tried again at {until.isoformat(timespec='seconds')}, after {tries}"
+    if job.error is not None:
+        message += f"; the last run: {job.error.get('code')}: {job.error.get('message')}"
+    return Waiting("backing_off", message)
 
 
 def _unserved(job: Job, workers: Sequence[Worker]) -> Waiting | None:

@@ -104,3 +104,13 @@ def test_a_worker_given_up_for_its_silence_is_named(
     registry.register(leaver := new_worker(name="gpu1@here"))
     registry.end([leaver.incarnation])
     assert not any("gpu1@here" in line for line in doctor(capsys)[1])
+
+
+def test_a_program_on_an_older_schema_says_what_to_run(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    migrate(settings.database_url, "-1")
+    assert run(["workers"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: schema_mismatch: ")
+    assert "run `shunter migrate`" in told
