@@ -113,7 +113,9 @@ class Database:
         )
 
     def _outage(self, error: BaseException) -> DatabaseUnavailable:
-        return DatabaseUnavailable(f"Postgres at {redact(self.url)} does not answer: {_first_line(error)}")
+        read_only = isinstance(error, psycopg2.errors.ReadOnlySqlTransaction)
+        what = "is read-only" if read_only else "does not answer"
+        return DatabaseUnavailable(f"Postgres at {redact(self.url)} {what}: {_first_line(error)}")
 
 
 def create_engine(url: str, *, pool_size: int) -> Engine:

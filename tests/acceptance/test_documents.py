@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.up import Up, running_up
-from tests.documents import ROOT, Block, runnable
+from tests.documents import DOCUMENTS, ROOT, Block, runnable
 
 # The fleet of the test runs already: `shunter up` only waits until it serves what lies in models/.
 PRELUDE = """
@@ -29,6 +29,8 @@ shunter() {
 """
 
 BLOCK_WITHIN_S = 60
+
+EXAMPLES = "examples/README.md"
 
 PLUGIN = {"PYTEST_ADDOPTS": "-p shunter.pytest_plugin -p no:cacheprovider"}
 """An installed Shunter registers its plugin; a checkout on the path need not."""
@@ -77,10 +79,10 @@ def check_printed(block: Block, printed: str) -> None:
             assert told in printed, f"{block.place}: {line!r} printed\n{printed}"
 
 
-@pytest.mark.parametrize(
-    "document",
-    ["README.md", "docs/models.md", "docs/tutorial.md", "docs/scoring.md", "docs/migrating-from-celery.md"],
-)
+DOCUMENTS_WITH_CODE = [str(path.relative_to(ROOT)) for path in DOCUMENTS if runnable(path)]
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS_WITH_CODE if name != EXAMPLES])
 def test_the_blocks_of_a_document_run(up: Up, document: str) -> None:
     names: dict[str, str] = {}
     for block in runnable(ROOT / document):
@@ -91,12 +93,6 @@ def test_the_blocks_of_a_document_run(up: Up, document: str) -> None:
 
 def test_the_examples_run(up: Up) -> None:
     without = [] if importlib.util.find_spec("transformers") else ["hf-text", "texts.py"]
-    for block in runnable(ROOT / "examples" / "README.md"):
+    for block in runnable(ROOT / EXAMPLES):
         lines = [line for line in block.code.splitlines() if not any(word in line for word in without)]
         run(up, Block(block.document, block.line, block.language, "\n".join(lines), None), {})
-
-
-def test_every_document_with_code_is_run() -> None:
-    documents = [path for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if runnable(path)]
-    parameters = test_the_blocks_of_a_document_run.pytestmark[0].args[1]
-    assert {str(path.relative_to(ROOT)) for path in documents} == set(parameters)
