@@ -39,7 +39,9 @@ def timeline(job: Job, failed_runs: Sequence[Attempt], worker: Worker | None) ->
     Only the last claim and the failed runs that are kept have a time: a job that was rescued or returned
     shows it by the number of its claim.
     """
-    events = [_submitted(job), *_runs(failed_runs), *_published_again(job), *_run(job, worker)]
+    # What ended the last run is told with the end of the job.
+    earlier = [run for run in failed_runs if run.epoch != job.epoch or not job.state.terminal]
+    events = [_submitted(job), *_runs(earlier), *_published_again(job), *_run(job, worker)]
     if job.finished_at is not None:
         events.append(Event(job.finished_at, "settled", _ending(job)))
     return sorted(events, key=lambda event: event.at)

@@ -32,6 +32,12 @@ class Model:
 """
 
 
+def at_work(database: Database) -> tuple[str, int, int] | None:
+    """What the only worker says that its first model is at."""
+    work = next(s.at_work for worker in WorkerRegistry(database).present() for s in worker.serves)
+    return work and (work.stage, work.rows, work.jobs)
+
+
 def test_a_fleet_for_a_block_serves_models_by_name_and_leaves_nothing_behind(tmp_path: Path) -> None:
     version = write_model(tmp_path, "double", DOUBLE)
     fleet = shunter.local({"twice": version, "double": version / "model.py"})
@@ -72,7 +78,7 @@ def test_a_changed_model_is_served_and_a_running_job_ends_on_the_old_one(tmp_pat
         settings = Settings.from_environment(up.exports())
         with Client(settings=settings) as client, closing(Database(settings.database_url)) as database:
             old = client.submit("gated", [row])
-            wait_until(lambda: old.status().state == "running", 30)
+            wait_until(lambda: at_work(database) == ("forward", 1, 1), 30)
             (tmp_path / "models" / "gated" / "1" / "model.py").write_text(GATED.format(factor=2))
             wait_until(lambda: "gated is published as version 2" in up.err(), 30)
             (worker,) = WorkerRegistry(database).present()
