@@ -18,7 +18,7 @@ from pathlib import Path
 from uuid import UUID
 
 from shunter import Client
-from shunter.local import LocalFleet
+from shunter.local_fleet import LocalFleet
 from shunter.storage.job import Claim
 from shunter.workers.isolation import Failure, isolate
 from tests.acceptance.fleet import running_fleet, write_model

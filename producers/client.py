@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
 from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from shunter.producers.mapping import DEFAULT_WINDOW, MappedRows, OnRowFailure
 from shunter.producers.rows import each_row
 from shunter.producers.schedules.handle import Schedule
 from shunter.producers.scoring.handle import Scoring
+from shunter.producers.showing import counted
 from shunter.producers.submission import Options
 from shunter.storage import failpoints
 from shunter.storage.errors import InvalidInput, NotRedrivable, SettingsError, WaitTimeout
@@ -156,6 +157,7 @@ class Client:
         priority: PriorityName = "standard",
         deadline_s: float | None = None,
         metadata: Mapping[str, Any] | None = None,
+        progress: bool = False,
     ) -> Generator[object, None, None]:
         """Run a model over any number of rows; yields the outputs in order, in bounded memory.
 
@@ -166,13 +168,17 @@ class Client:
             window: rows under way at once.
             errors: "raise" raises RowsFailed or JobFailed at the first failed row; "return" yields
                 a RowFailure, whose index counts all rows, in its place.
+            progress: show a bar that counts the outputs, in a notebook too.
         """
         options = Options(version=version, priority=priority, deadline_s=deadline_s, metadata=metadata)
         source, backend = each_row(rows), self.backend
         mapped = MappedRows(
             backend, lambda burst: backend.submit_many(model, burst, options), window=window, errors=errors
         )
-        return mapped.run(source)
+        if not progress:
+            return mapped.run(source)
+        total = len(rows) if isinstance(rows, Sized) else None
+        return counted(mapped.run(source), "rows", total)
 
     def score(
         self,

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from uuid import UUID
 
-import psycopg2
-
 from shunter.producers.cache import FinishedCache
 from shunter.producers.outputs import JobResults
 from shunter.producers.publisher import Publisher
@@ -24,7 +22,6 @@ from shunter.producers.watcher import Watcher, WatcherWatch
 from shunter.storage.database import Database
 from shunter.storage.dead_jobs import DeadJobs
 from shunter.storage.errors import (
-    DatabaseUnavailable,
     InvalidInput,
     NotFinished,
     PayloadError,
@@ -33,7 +30,7 @@ from shunter.storage.errors import (
 from shunter.storage.job import Job, JobState
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.model_registry import ModelRegistry
-from shunter.storage.object_store import open_object_store
+from shunter.storage.object_store import ObjectStore, open_object_store
 from shunter.storage.outcome import StoredResult
 from shunter.storage.payload import decode_rows
 from shunter.storage.results import load_block
@@ -46,6 +43,9 @@ RESULTS_BYTES = 64 * 2**20
 """Encoded bytes of results kept, so that the items of one job are loaded and decoded once."""
 
 NO_JOB = UUID(int=0)
+
+PATIENCE_S = 1.0
+"""A job that has been in line for longer may be there because Redis does not answer."""
 
 STATUSES = 4096
 """Statuses of finished jobs kept, for the same reason."""
@@ -99,7 +99,9 @@ class DirectBackend:
         return known
 
     def results_of(self, ids: Collection[UUID]) -> Mapping[UUID, JobResults]:
-        return {id: self._read(id, stored) for id, stored in self.repository.results(ids).items()}
+        return {
+            id: read_results(self._store, id, stored) for id, stored in self.repository.results(ids).items()
+        }
 
     def cancel(self, id: UUID) -> JobStatus:
         return self._status(self.repository.cancel(id))
@@ -136,13 +138,8 @@ class DirectBackend:
         return Scheduler(ScheduleRepository(self.database), self.registry)
 
     def check_database(self) -> None:
-        """Raise DatabaseUnavailable unless Postgres answers and holds our tables."""
-        try:
-            self.repository.states([NO_JOB])
-        except psycopg2.errors.UndefinedTable as error:
-            raise DatabaseUnavailable(
-                "the database has no tables of Shunter: run `shunter migrate`"
-            ) from error
+        """Raise DatabaseUnavailable or SchemaMismatch unless Postgres answers and holds our tables."""
+        self.repository.states([NO_JOB])
 
     def check_queue(self) -> None:
         """Raise QueueUnavailable unless Redis answers."""
@@ -169,6 +166,9 @@ class DirectBackend:
         return [job_status(job, self._waiting(job, workers, None)) for job in jobs]
 
     def _explain(self, job: Job) -> Waiting | None:
+        # A process that has pushed nothing lately does not know whether Redis answers.
+        if (datetime.now(UTC) - job.enqueued_at).total_seconds() > PATIENCE_S:
+            self._publisher.look()
         return self._waiting(job, self.workers.present(), self.repository.rows_ahead(job))
 
     def _waiting(self, job: Job, workers: Sequence[Worker], rows_ahead: int | None) -> Waiting | None:
@@ -180,17 +180,19 @@ class DirectBackend:
             dispatching=self._publisher.dispatching,
         )
 
-    def _read(self, id: UUID, stored: StoredResult) -> JobResults:
-        if not stored.state.terminal:
-            raise NotFinished(id, stored.state)
-        block = b"" if stored.output is None else load_block(self._store, stored.output)
-        if is_part(block):
-            raise InvalidInput(
-                f"job {id} is a chunk: its rows are in the scoring's output, and its metadata names it",
-                code="chunk_of_scoring",
-            )
-        outputs = decode_rows(block) if block else [None] * stored.rows
-        if len(outputs) != stored.rows:
-            raise PayloadError(f"job {id} has {stored.rows} rows, and its output block {len(outputs)}")
-        failures = stored.row_failures()
-        return JobResults(id=str(id), state=stored.state, outputs=outputs, failures=failures, size=len(block))
+
+def read_results(store: ObjectStore, id: UUID, stored: StoredResult) -> JobResults:
+    """What a stored result says, with its outputs from where they are kept; NotFinished."""
+    if not stored.state.terminal:
+        raise NotFinished(id, stored.state)
+    block = b"" if stored.output is None else load_block(store, stored.output)
+    if is_part(block):
+        raise InvalidInput(
+            f"job {id} is a chunk: its rows are in the scoring's output, and its metadata names it",
+            code="chunk_of_scoring",
+        )
+    outputs = decode_rows(block) if block else [None] * stored.rows
+    if len(outputs) != stored.rows:
+        raise PayloadError(f"job {id} has {stored.rows} rows, and its output block {len(outputs)}")
+    failures = stored.row_failures()
+    return JobResults(id=str(id), state=stored.state, outputs=outputs, failures=failures, size=len(block))

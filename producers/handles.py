@@ -8,6 +8,7 @@ from uuid import UUID
 
 from shunter.producers.backend import Backend
 from shunter.producers.outputs import JobResults, OnFailure
+from shunter.producers.showing import asked_as_html, job_facts
 from shunter.producers.status import JobStatus, item_status
 from shunter.producers.timeline import Event
 from shunter.storage.errors import ItemNotCancellable, UnknownJob, WaitTimeout
@@ -80,6 +81,9 @@ class _Handle:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._id!r})"
+
+    def _repr_html_(self) -> str:
+        return asked_as_html(self, lambda: job_facts(self.status()))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Handle) and other._id == self._id

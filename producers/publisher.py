@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -124,7 +125,15 @@ class Publisher:
         try:
             self._connected().ping()
         except _OUTAGES as error:
+            self._breaker.failed()
             raise self._outage(error) from error
+        self._breaker.answered()
+
+    def look(self) -> None:
+        """Find out whether Redis answers, unless it was silent a moment ago; `dispatching` tells."""
+        if self._breaker.lets_through():
+            with suppress(QueueUnavailable):
+                self.check()
 
     def close(self) -> None:
         """Close the connections."""

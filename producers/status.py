@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from shunter.producers.showing import as_html, job_facts, one_line
 from shunter.producers.waiting import Waiting
 from shunter.storage.job import Job, JobState
 from shunter.storage.outcome import RowFailure
@@ -21,7 +22,7 @@ class RowCounts:
     failed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class JobStatus:
     """Where a job stood when it was asked; an item reads as a job of one row.
 
@@ -51,6 +52,13 @@ class JobStatus:
     def done(self) -> bool:
         """Whether it has ended, well or not; it never changes again."""
         return self.state.terminal
+
+    def __repr__(self) -> str:
+        names = ("id", "state", "model", "rows", "waiting", "error")
+        return one_line("JobStatus", job_facts(self), *names)
+
+    def _repr_html_(self) -> str:
+        return as_html(job_facts(self))
 
 
 def job_status(job: Job, waiting: Waiting | None = None) -> JobStatus:

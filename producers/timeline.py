@@ -39,7 +39,9 @@ def timeline(job: Job, failed_runs: Sequence[Attempt], worker: Worker | None) ->
     Only the last claim and the failed runs that are kept have a time: a job that was rescued or returned
     shows it by the number of its claim.
     """
-    events = [_submitted(job), *_runs(failed_runs), *_published_again(job), *_run(job, worker)]
+    # What ended the last run is told with the end of the job.
+    earlier = [run for run in failed_runs if run.epoch != job.epoch or not job.state.terminal]
+    events = [_submitted(job), *_runs(earlier), *_published_again(job), *_run(job, worker)]
     if job.finished_at is not None:
         events.append(Event(job.finished_at, "settled", _ending(job)))
     return sorted(events, key=lambda event: event.at)
@@ -79,7 +81,7 @@ def _run(job: Job, worker: Worker | None) -> Iterator[Event]:
 
 
 def _batches(job: Job, worker: Worker) -> str:
-    """What that worker tells of the batches that jobs of this version share, not of this one's."""
+    """What that worker tells of the batches of this version; of which this job was in, nothing is kept."""
     told = worker.stats.get(join_key(job.model, job.version))
     serving = worker.serving(job.model, job.version)
     if job.state is JobState.RUNNING and serving is not None and serving.at_work is not None:

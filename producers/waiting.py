@@ -29,12 +29,13 @@ class Waiting:
 def explain_waiting(
     job: Job, *, workers: Sequence[Worker], rows_ahead: int | None, now: datetime, dispatching: bool = True
 ) -> Waiting | None:
-    """What a job waits for; None unless it is queued, or its worker has no room for its model yet.
+    """What a job waits for; None unless it is queued, or its worker is silent or has no room for its model.
 
     `rows_ahead` is None where nobody counted; `dispatching` is False while Redis is known to be silent.
     """
     if job.state is JobState.RUNNING:
-        return _without_room(job, [worker for worker in workers if worker.incarnation == job.worker])
+        holders = [worker for worker in workers if worker.incarnation == job.worker]
+        return _held_in_silence(holders) or _without_room(job, holders)
     if job.state is not JobState.QUEUED:
         return None
     if job.not_before is not None and job.not_before > now:
@@ -48,9 +49,10 @@ def explain_waiting(
 
 def _backing_off(job: Job, until: datetime) -> Waiting:
     tries = "1 attempt" if job.attempts == 1 else f"{job.attempts} attempts"
-    return Waiting(
-        "backing_off", f"it is tried again at {until.isoformat(timespec='seconds')}, after {tries}"
-    )
+    message = f"it is tried again at {until.isoformat(timespec='seconds')}, after {tries}"
+    if job.error is not None:
+        message += f"; the last run: {job.error.get('code')}: {job.error.get('message')}"
+    return Waiting("backing_off", message)
 
 
 def _unserved(job: Job, workers: Sequence[Worker]) -> Waiting | None:
@@ -70,6 +72,18 @@ def _unserved(job: Job, workers: Sequence[Worker]) -> Waiting | None:
     return Waiting(
         "model_load_failed",
         f"{version} could not be loaded: {error}; mend the model and publish a new version",
+    )
+
+
+def _held_in_silence(holders: Sequence[Worker]) -> Waiting | None:
+    """Set when the worker that claimed a job has stopped beating."""
+    silent = next((worker for worker in holders if not worker.live), None)
+    if silent is None:
+        return None
+    return Waiting(
+        "worker_silent",
+        f"{silent.name}, which has begun it, has been silent for {silent.silent_s:.0f} s: the job goes to "
+        "another worker as soon as one is alive",
     )
 
 

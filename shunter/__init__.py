@@ -27,6 +27,7 @@ from shunter.storage.errors import (
 )
 from shunter.storage.outcome import RowFailure
 from shunter.storage.software import VERSION as __version__
+from shunter.temporary_fleet import local
 
 __all__ = [
     "AlreadyFinished",
@@ -55,4 +56,5 @@ __all__ = [
     "WaitTimeout",
     "WorkFailed",
     "__version__",
+    "local",
 ]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shunter import demo_checks
-from shunter.local import FleetOptions, LocalFleet
+from shunter.local_fleet import FleetOptions, LocalFleet
 from shunter.storage.database import Database
 from shunter.storage.errors import ShunterError
 from shunter.storage.settings import Settings

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from shunter import demo_checks, demo_texts
 from shunter.demo_fleet import VERSION, FleetDemo
-from shunter.local import LocalFleet
+from shunter.local_fleet import LocalFleet
 from shunter.producers.client import Client
 from shunter.storage.errors import SettingsError
 from shunter.storage.settings import Settings

@@ -15,7 +15,7 @@ import sqlalchemy
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.pool import QueuePool
 
-from shunter.storage.errors import DatabaseUnavailable, SettingsError
+from shunter.storage.errors import DatabaseUnavailable, SchemaMismatch, SettingsError
 from shunter.storage.ids import uuid_of
 from shunter.storage.settings import redact
 
@@ -44,6 +44,8 @@ _OUTAGES = (
     psycopg2.errors.ReadOnlySqlTransaction,
     sqlalchemy.exc.TimeoutError,
 )
+
+_OTHER_SCHEMAS = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
 
 
 class Database:
@@ -87,6 +89,9 @@ class Database:
         except _OUTAGES as error:
             connection.invalidate(error)
             raise self._outage(error) from error
+        except _OTHER_SCHEMAS as error:
+            connection.rollback()
+            raise self._mismatch(error) from error
         except BaseException:
             connection.rollback()
             raise
@@ -101,8 +106,16 @@ class Database:
         """Drop the connections without closing them: they belong to the parent of a fork."""
         self._engine.dispose(close=False)
 
+    def _mismatch(self, error: BaseException) -> SchemaMismatch:
+        return SchemaMismatch(
+            f"the tables at {redact(self.url)} are not those of this version ({_first_line(error)}): "
+            "run `shunter migrate`, with the newest version in use"
+        )
+
     def _outage(self, error: BaseException) -> DatabaseUnavailable:
-        return DatabaseUnavailable(f"Postgres at {redact(self.url)} does not answer: {_first_line(error)}")
+        read_only = isinstance(error, psycopg2.errors.ReadOnlySqlTransaction)
+        what = "is read-only" if read_only else "does not answer"
+        return DatabaseUnavailable(f"Postgres at {redact(self.url)} {what}: {_first_line(error)}")
 
 
 def create_engine(url: str, *, pool_size: int) -> Engine:

@@ -20,6 +20,7 @@ ShunterError
 │   └── AlreadyFinished
 ├── Unavailable                  try again later; nothing was half done
 │   ├── DatabaseUnavailable
+│   ├── SchemaMismatch
 │   ├── QueueUnavailable
 │   ├── ObjectStoreUnavailable
 │   ├── ApiUnavailable
@@ -244,6 +245,12 @@ class DatabaseUnavailable(Unavailable):
     """Postgres does not answer."""
 
     code = "database_unavailable"
+
+
+class SchemaMismatch(Unavailable):
+    """The tables in Postgres are not those that this version of Shunter needs."""
+
+    code = "schema_mismatch"
 
 
 class QueueUnavailable(Unavailable):

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from shunter.storage.errors import ModelConfigError
 
+MANIFEST = "manifest.sha256"
+"""Every other file of a published version with its digest, in the form that `sha256sum -c` reads."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 

@@ -12,11 +12,8 @@ from pathlib import Path
 
 from shunter.storage.errors import Conflict, InvalidInput, ModelConfigError
 from shunter.storage.model_config import FILE_NAME, read_toml
-from shunter.storage.model_directories import check_name, highest_version
+from shunter.storage.model_directories import MANIFEST, check_name, highest_version
 from shunter.storage.model_registry import ModelVersion, describe, read_config
-
-MANIFEST = "manifest.sha256"
-"""Every other file of a published version with its digest, in the form that `sha256sum -c` reads."""
 
 _UNPUBLISHED = (MANIFEST, "__pycache__")
 

@@ -16,7 +16,7 @@ import orjson
 from shunter.storage.database import Cursor, Database, fetch_all
 from shunter.storage.errors import ModelConfigError, UnknownModel
 from shunter.storage.model_config import FILE_NAME, ModelConfig, merge, parse, read_toml
-from shunter.storage.model_directories import folders, versions_of
+from shunter.storage.model_directories import MANIFEST, folders, versions_of
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,8 @@ def _files(directory: Path) -> Iterator[tuple[str, Path]]:
         yield f"../{FILE_NAME}", shared
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory)
-        if path.is_file() and "__pycache__" not in relative.parts:
+        # The manifest says nothing of its own: what is published is what it was copied from.
+        if path.is_file() and "__pycache__" not in relative.parts and relative.as_posix() != MANIFEST:
             yield relative.as_posix(), path
 
 

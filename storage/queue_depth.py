@@ -20,6 +20,11 @@ SELECT model, version, count(*), coalesce(greatest(extract(epoch FROM now() - mi
 FROM jobs WHERE state = '{JobState.QUEUED}' GROUP BY model, version ORDER BY model, version
 """
 
+UNFINISHED_VERSIONS = f"""
+SELECT DISTINCT version FROM jobs
+WHERE model = %(model)s AND state IN ('{JobState.QUEUED}', '{JobState.RUNNING}')
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Depth:
@@ -46,6 +51,13 @@ def queued_versions(database: Database) -> Sequence[QueuedVersion]:
     with database.transaction() as cursor:
         cursor.execute(QUEUED_VERSIONS)
         return [QueuedVersion(*row) for row in cursor.fetchall()]
+
+
+def unfinished_versions(database: Database, model: str) -> set[int]:
+    """The versions of a model that have jobs queued or running."""
+    with database.transaction() as cursor:
+        cursor.execute(UNFINISHED_VERSIONS, {"model": model})
+        return {row[0] for row in cursor.fetchall()}
 
 
 def depths(database: Database) -> Sequence[Depth]:

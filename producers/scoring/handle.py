@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from shunter.producers.scoring.request import ScoringStatus
+from shunter.producers.showing import asked_as_html, progress_bar, scoring_facts
 from shunter.storage.errors import ReportPending, WaitTimeout
 
 if TYPE_CHECKING:
@@ -34,14 +35,18 @@ class Scoring:
         """Where it stands now."""
         return self._client.backend.scorings.get(self._id)
 
-    def wait(self, timeout: float | None = None) -> ScoringStatus:
-        """Where it stands when it has ended; raises only WaitTimeout, after `timeout` seconds."""
+    def wait(self, timeout: float | None = None, *, progress: bool = False) -> ScoringStatus:
+        """Where it stands when it has ended; raises only WaitTimeout, after `timeout` seconds.
 
-        def ended() -> ScoringStatus | None:
-            status = self.status()
-            return status if status.done else None
-
-        return self._wait_for(ended, timeout)
+        `progress` shows a bar, in a notebook too.
+        """
+        if not progress:
+            return self._wait_for(lambda: self._ended(lambda _: None), timeout)
+        with progress_bar("rows") as advance:
+            return self._wait_for(
+                lambda: self._ended(lambda status: advance(status.succeeded + status.failed, status.total)),
+                timeout,
+            )
 
     def report(self, timeout: float | None = None) -> Mapping[str, Any]:
         """What it was like, as JSON; waits until that is known, at most `timeout` seconds.
@@ -71,6 +76,14 @@ class Scoring:
 
     def __repr__(self) -> str:
         return f"Scoring({self.id!r})"
+
+    def _repr_html_(self) -> str:
+        return asked_as_html(self, lambda: scoring_facts(self.status()))
+
+    def _ended(self, look: Callable[[ScoringStatus], None]) -> ScoringStatus | None:
+        status = self.status()
+        look(status)
+        return status if status.done else None
 
 
 def _reported(ask: Callable[[UUID], Answer], id: UUID) -> Answer | None:

@@ -25,7 +25,11 @@ def doctor(*, as_json: bool) -> None:
     from shunter.doctor.collection import collect
     from shunter.doctor.examination import examine, healthy
 
-    findings = examine(collect(Settings.from_environment()))
+    settings = Settings.from_environment()
+    if not (settings.database_url or settings.redis_url or settings.object_store):
+        # One line instead of one for each of them.
+        settings.require("database_url", "redis_url", "object_store")
+    findings = examine(collect(settings))
     if as_json:
         print_json({"healthy": healthy(findings), "findings": findings})
     else:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import shlex
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from shunter.commands.signals import stop_signals_interrupt
+from shunter.storage.errors import SettingsError
 from shunter.storage.settings import Settings
+from shunter.storage.sizes import parse_size
 
 if TYPE_CHECKING:
-    from shunter.local import LocalFleet
+    from shunter.local_fleet import LocalFleet
 
 MEND_EVERY_S = 1.0
+
+RELOADED = "reloaded-models"
+"""In the data directory: what `--reload` has published."""
 
 
 data_option = click.option(
@@ -47,6 +53,9 @@ data_option = click.option(
     show_default=True,
     help="Where models run; cuda takes every GPU of this machine in turn.",
 )
+@click.option("--pool", metavar="NAME", help="The pool of the workers.  [default: default]")
+@click.option("--memory", metavar="20GiB", help="What each worker's engines may take together.")
+@click.option("--reload", is_flag=True, help="Publish a model anew whenever its files change.")
 def up(
     *,
     data: Path | None,
@@ -56,30 +65,45 @@ def up(
     no_flower: bool,
     workers: int | None,
     device: str,
+    pool: str | None,
+    memory: str | None,
+    reload: bool,
 ) -> None:
     """Run everything on this machine until Ctrl-C: Postgres, Redis, API, workers and Flower.
 
     Services named by SHUNTER_DATABASE_URL, SHUNTER_REDIS_URL or SHUNTER_OBJECT_STORE are used instead of
     started. Ctrl-C lets the workers finish what they have begun; a second one stops at once.
 
+    With --reload, models are served from copies in the data directory: each change becomes the next version
+    there, and jobs that have begun end on the version that they began on.
+
     \b
-    shunter up --models ./models --data ./shunter-data
+    shunter up --models ./models --data ./shunter-data --reload
     """
-    from shunter.local import DEFAULT_PORT, FleetOptions, LocalFleet
+    from shunter.local_fleet import DEFAULT_PORT, FleetOptions, LocalFleet
 
     settings = Settings.from_environment()
+    if memory is not None:
+        parse_size(memory)
+    place, source = _data(data, settings), (models or _models(settings)).expanduser().absolute()
     options = FleetOptions(
-        data=_data(data, settings),
-        models=models or _models(settings),
+        data=place,
+        models=place / RELOADED if reload else source,
         port=DEFAULT_PORT if port is None else port,
         flower=not no_flower,
         flower_port=flower_port,
         workers=workers,
         device=device,
+        pool=pool,
+        memory=memory,
+        author_models=source,
         external=settings,
     )
-    with stop_signals_interrupt():
-        _run_until_stopped(LocalFleet(options, say=_say))
+    with stop_signals_interrupt(), ExitStack() as undo:
+        fleet = LocalFleet(options, say=_say)
+        if reload:
+            _reload(fleet, source, undo)
+        _run_until_stopped(fleet)
 
 
 @click.command()
@@ -127,6 +151,19 @@ def ready_line(fleet: LocalFleet) -> str:
     return "  ".join(["ready", *(f"{name}={url}" for name, url in urls.items() if url)])
 
 
+def _reload(fleet: LocalFleet, source: Path, undo: ExitStack) -> None:
+    """Publish what is there before the fleet starts, and what changes as long as it runs."""
+    try:
+        from shunter.reloading import Reloader
+    except ModuleNotFoundError as error:
+        raise SettingsError("--reload needs watchfiles: pip install 'shunter[local]'") from error
+    reloader = Reloader(source, fleet.models, say=_say, unfinished=fleet.unfinished_versions)
+    reloader.publish_changed()
+    reloader.start()
+    undo.callback(reloader.stop)
+    _say(f"watching {source}: each change becomes the next version")
+
+
 def _run_until_stopped(fleet: LocalFleet) -> None:
     _say("starting in " + str(fleet.directory.path))
     with fleet:
@@ -142,13 +179,13 @@ def _run_until_stopped(fleet: LocalFleet) -> None:
 
 
 def _data(given: Path | None, settings: Settings) -> Path:
-    from shunter.local import DEFAULT_DATA
+    from shunter.local_fleet import DEFAULT_DATA
 
     return given or (Path(settings.data) if settings.data else DEFAULT_DATA)
 
 
 def _models(settings: Settings) -> Path:
-    from shunter.local import DEFAULT_MODELS
+    from shunter.local_fleet import DEFAULT_MODELS
 
     return settings.models_directory or DEFAULT_MODELS
 

@@ -174,23 +174,10 @@ def _print_status(status: JobStatus, *, as_json: bool) -> None:
 
         print_json(job_document(status))
         return
-    rows = status.rows
-    facts: dict[str, object] = {
-        "id": status.id,
-        "state": status.state,
-        "model": f"{status.model} version {status.version}",
-        "rows": f"{rows.total}, {rows.succeeded} succeeded, {rows.failed} failed",
-        "priority": status.priority,
-        "attempts": status.attempts,
-        "waiting": status.waiting and status.waiting.message,
-        "error": status.error and f"{status.error.get('code')}: {status.error.get('message')}",
-        "created": status.created_at,
-        "started": status.started_at,
-        "finished": status.finished_at,
-    }
-    for name, value in facts.items():
-        if value is not None:
-            click.echo(f"{name:<9} {value}")
+    from shunter.producers.showing import job_facts
+
+    for name, value in job_facts(status).items():
+        click.echo(f"{name:<9} {value}")
 
 
 def _print_timeline(events: Sequence[Event]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from contextlib import closing
 
-import psycopg2
-
 from shunter.doctor.facts import Facts, FleetFacts, PostgresFacts, Refusal
 from shunter.doctor.probes import (
     count_envelopes,
@@ -57,19 +55,15 @@ def _database_facts(settings: Settings, newest: str) -> tuple[PostgresFacts | Re
     return postgres, fleet
 
 
-def _fleet_facts(database: Database) -> FleetFacts | Refusal:
+def _fleet_facts(database: Database) -> FleetFacts:
     workers = WorkerRegistry(database)
-    try:
-        return FleetFacts(
-            workers=workers.present(),
-            silent_ends=workers.silent_ends(),
-            models=ModelRegistry(database).list(),
-            queued=queued_versions(database),
-            quarantined=len(Quarantine(database).ids()),
-        )
-    except psycopg2.ProgrammingError as error:
-        # An old schema: the finding about it says what to do.
-        return Refusal(str(error).partition("\n")[0])
+    return FleetFacts(
+        workers=workers.present(),
+        silent_ends=workers.silent_ends(),
+        models=ModelRegistry(database).list(),
+        queued=queued_versions(database),
+        quarantined=len(Quarantine(database).ids()),
+    )
 
 
 def _scan(settings: Settings) -> Scan | Refusal | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shunter.local import FleetOptions, LocalFleet
+from shunter.local_fleet import FleetOptions, LocalFleet
 
 DOUBLE = """
 class Model:

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from shunter import Client
-from shunter.local import LocalFleet
+from shunter.local_fleet import LocalFleet
 from shunter.storage.database import Database
 from shunter.storage.errors import NotFound
 from shunter.storage.job_repository import JobRepository

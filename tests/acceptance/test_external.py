@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from shunter import Client
-from shunter.local import FleetOptions, LocalFleet
+from shunter.local_fleet import FleetOptions, LocalFleet
 from shunter.storage.database import Database
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.results import INLINE_LIMIT_BYTES

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from shunter import Client
-from shunter.local import LocalFleet
+from shunter.local_fleet import LocalFleet
 from tests.acceptance.fleet import running_fleet, write_model
 from tests.acceptance.gated import Gate
 from tests.waiting import wait_until

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shunter import Client, JobFailed, RowsFailed
-from shunter.local import LocalFleet
+from shunter.local_fleet import LocalFleet
 from shunter.storage.database import Database
 from shunter.storage.worker_registry import WorkerRegistry
 from tests.acceptance.fleet import DOUBLE, fleet_of

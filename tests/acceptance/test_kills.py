@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from shunter import Client
-from shunter.local import LocalFleet
+from shunter.local_fleet import LocalFleet
 from shunter.storage.database import Database
 from shunter.storage.job import Job
 from shunter.storage.job_repository import JobRepository

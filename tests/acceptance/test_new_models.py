@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from shunter import Client
-from shunter.local import LocalFleet
+from shunter.local_fleet import LocalFleet
 from shunter.storage.database import Database
 from shunter.storage.worker_registry import WorkerRegistry
 from tests.acceptance.fleet import DOUBLE, running_fleet, write_model

@@ -14,7 +14,7 @@ import redis
 from celery import Celery
 
 from shunter import Client
-from shunter.local import LocalFleet
+from shunter.local_fleet import LocalFleet
 from tests.acceptance.fleet import DOUBLE, running_fleet, write_model
 from tests.acceptance.gated import Gate
 from tests.acceptance.stock_celery import celery, send_tasks, submit_task

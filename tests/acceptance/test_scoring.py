@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shunter.local import LocalFleet
+from shunter.local_fleet import LocalFleet
 from tests.acceptance.fleet import running_fleet
 from tests.datasets import dataset_content
 from tests.waiting import wait_until

@@ -134,6 +134,16 @@ class TestOutputs:
         assert [error.index for error in job.errors()] == [0, 1]
         assert job.outputs(errors="none") == [None, None]
 
+    def test_a_timeline_tells_of_a_job_from_its_submission_to_its_end(self, client: Client) -> None:
+        job = client.submit("echo", [1, 2])
+        job.wait(PATIENCE_S)
+        events = job.timeline()
+        assert [event.what for event in events] == ["submitted", "claimed", "forward", "settled"]
+        assert [event.at for event in events] == sorted(event.at for event in events)
+        assert "by fake@here" in events[1].detail
+        with pytest.raises(UnknownJob):
+            client.job(new_id()).timeline()
+
     def test_the_last_status_tells_everything(self, client: Client) -> None:
         job = client.submit("echo", [1, {"fail": "x"}], priority="bulk", metadata={"run": 7})
         status = job.wait(PATIENCE_S)

@@ -39,3 +39,16 @@ def test_a_submit_succeeds_and_says_that_dispatch_is_pending(settings: Settings)
     assert status.state == "queued"
     assert status.waiting is not None
     assert status.waiting.code == "dispatch_pending"
+
+
+def test_a_process_that_has_pushed_nothing_finds_out_that_redis_is_silent(
+    settings: Settings, database: Database
+) -> None:
+    with Client(settings=settings) as client:
+        id = client.submit("double", [1]).id
+    with database.transaction() as cursor:
+        cursor.execute("UPDATE jobs SET enqueued_at = now() - interval '1 minute'")
+    with Client(settings=settings) as another:
+        waiting = another.job(id).status().waiting
+    assert waiting is not None
+    assert waiting.code == "dispatch_pending"

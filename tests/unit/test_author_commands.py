@@ -14,7 +14,8 @@ import pytest
 from shunter.cli import run
 from shunter.scaffold import TEMPLATE_NAMES, TEMPLATES
 from shunter.storage.errors import Conflict, InvalidInput, ModelConfigError
-from shunter.storage.model_publishing import MANIFEST, publish
+from shunter.storage.model_directories import MANIFEST
+from shunter.storage.model_publishing import publish
 from shunter.storage.model_registry import scan
 
 SWAPPING = "class Model:\n    def forward(self, rows):\n        return rows[::-1]\n"

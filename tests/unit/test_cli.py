@@ -49,6 +49,12 @@ def test_a_missing_setting_is_one_line_that_says_what_to_do(capsys: pytest.Captu
     assert told.err.count("\n") == 1
 
 
+def test_a_doctor_without_any_setting_is_told_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor"]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+
+
 @pytest.mark.parametrize(
     "arguments", [["nothing"], ["submit"], ["up", "--workers", "0"], ["api", "--port", "x"]]
 )

@@ -113,7 +113,7 @@ def test_a_well_fleet_has_a_line_for_every_check_and_nothing_to_mend() -> None:
         (redis(keeps_log=False), "warn", "redis persistence: none", "appendonly yes"),
         (redis(policy="allkeys-lru"), "warn", "maxmemory-policy is allkeys-lru", "noeviction"),
         (redis(policy="allkeys-lru", max_bytes=2**30), "FAIL", "is allkeys-lru", "noeviction"),
-        (redis(max_bytes=2**20), "warn", "1.0 MiB of 1.0 MiB are used", "raise maxmemory"),
+        (redis(max_bytes=2**20), "warn", "1 MiB of 1 MiB are used", "raise maxmemory"),
         (replace(WELL, object_store=REFUSAL), "FAIL", "object store: nothing", "SHUNTER_OBJECT_STORE"),
         (replace(WELL, host="there"), "warn", "workers run on here too", "the same directory"),
         (postgres(clock_ahead_s=-90.0), "FAIL", "this host (here) is 90 s behind", "NTP"),
@@ -184,7 +184,8 @@ def test_the_models_directory_is_compared_with_what_is_registered() -> None:
     assert lines(scanned(same)) == []
     (changed,) = lines(scanned(replace(same, digest="other")))
     assert "the files of digits version 1 have changed since it was registered" in changed
-    (new,) = lines(scanned(same, replace(same, version=2)))
+    assert lines(scanned(replace(same, version=2))) == []
+    (new,) = lines(scanned(same, replace(same, version=2, digest="new")))
     assert "digits version 2 lies in the directory and is not registered" in new
     (wrong,) = lines(scanned(same, failures=(ModelConfigError("model.toml: unknown key 'max_row'"),)))
     assert wrong.startswith("FAIL  models: model.toml: unknown key 'max_row'")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shunter.local import worker_devices
+from shunter.local_fleet import worker_devices
 
 GPUS = ["cuda:0", "cuda:1"]
 

@@ -23,13 +23,8 @@ def after(seconds: float) -> datetime:
 def job(**changes: Any) -> Job:
     fields: dict[str, Any] = dict.fromkeys(Job.__dataclass_fields__)
     fields |= {"id": new_id(), "tenant": "default", "model": "digits", "version": 2, "rows": 3}
-    fields |= {
-        "state": JobState.QUEUED,
-        "priority": Priority.STANDARD,
-        "epoch": 0,
-        "attempts": 0,
-        "deaths": 0,
-    }
+    fields |= {"state": JobState.QUEUED, "priority": Priority.STANDARD}
+    fields |= dict.fromkeys(("epoch", "attempts", "deaths"), 0)
     fields |= {"rows_succeeded": 0, "rows_failed": 0, "created_at": BEGAN, "enqueued_at": BEGAN}
     return Job(**{**fields, **changes})
 
@@ -87,7 +82,8 @@ def test_a_running_job_tells_what_its_worker_has_in_hand() -> None:
 
 def test_a_failed_job_ends_with_its_error() -> None:
     error = {"code": "model_load_failed", "message": "no weights"}
-    failed = replace(job(state=JobState.FAILED, finished_at=after(4)), error=error)
-    assert timeline(failed, [], None)[-1].detail == (
-        "failed: 0 of 3 rows succeeded; model_load_failed: no weights"
-    )
+    failed = replace(job(state=JobState.FAILED, epoch=3, finished_at=after(4)), error=error)
+    last = Attempt(3, after(4), "gpu0@here", "model_load_failed", "no weights")
+    events = timeline(failed, [last], None)
+    assert told(events) == ["submitted", "settled"]
+    assert events[-1].detail == "failed: 0 of 3 rows succeeded; model_load_failed: no weights"

@@ -134,6 +134,22 @@ def test_a_model_that_fails_to_load_is_told_with_its_error() -> None:
     assert "no such file: weights.pt" in waiting.message
 
 
+def test_a_job_that_backs_off_tells_what_ended_its_last_run() -> None:
+    error = {"code": "object_store_unavailable", "message": "No space left on device"}
+    waiting = explain(READY, job=replace(JOB, not_before=NOW + timedelta(seconds=5), error=error))
+    assert waiting is not None
+    assert waiting.code == "backing_off"
+    assert waiting.message.endswith("the last run: object_store_unavailable: No space left on device")
+
+
+def test_a_job_whose_worker_is_silent_says_so() -> None:
+    silent = worker(Serving("sentiment", 3, "ready"), silent_s=LEASE_S + 3)
+    waiting = explain(silent, job=replace(JOB, state=JobState.RUNNING, worker=silent.incarnation))
+    assert waiting is not None
+    assert waiting.code == "worker_silent"
+    assert "gpu0@host, which has begun it, has been silent for 13 s" in waiting.message
+
+
 def test_one_worker_that_can_load_the_model_is_enough() -> None:
     waiting = explain(BROKEN, READY)
     assert waiting is not None

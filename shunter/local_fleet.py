@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -44,7 +44,8 @@ class FleetOptions:
     """What a local fleet is made of; services whose URLs `external` holds are used, not started.
 
     Port 0 is any free one; `flower_port` None is any free one too, 5555 if possible. `device` is cpu, or
-    cuda for all GPUs; `workers` None is one per device.
+    cuda for all GPUs; `workers` None is one per device. `pool` and `memory` are those of each worker.
+    `author_models` is where models are written, if `models` are copies of them.
     """
 
     data: Path = DEFAULT_DATA
@@ -54,6 +55,9 @@ class FleetOptions:
     flower_port: int | None = None
     workers: int | None = None
     device: str = "cpu"
+    pool: str | None = None
+    memory: str | None = None
+    author_models: Path | None = None
     external: Settings = field(default_factory=Settings)
 
 
@@ -114,6 +118,14 @@ class LocalFleet:
         if not self._workers_started:
             self._start_workers()
 
+    def unfinished_versions(self, model: str) -> set[int]:
+        """The versions of a model that have jobs to run; from any thread. Raises Unavailable."""
+        from shunter.storage.database import Database
+        from shunter.storage.queue_depth import unfinished_versions
+
+        with closing(Database(self.settings.database_url, pool_size=1)) as database:
+            return unfinished_versions(database, model)
+
     def stop(self) -> None:
         """Drain the workers, then end everything in order; calling it twice is fine."""
         self._undo.close()
@@ -172,8 +184,11 @@ class LocalFleet:
         if not self._has_models():
             return
         self._workers_started = True
+        given = {"--pool": self.options.pool, "--memory": self.options.memory}
+        shared = [word for option, value in given.items() if value for word in (option, value)]
         for name, device in self._workers.items():
-            self._add(name, "worker", "--name", name, "--device", device, stop_within_s=WORKER_STOP_S)
+            arguments = ("worker", "--name", name, "--device", device, *shared)
+            self._add(name, *arguments, stop_within_s=WORKER_STOP_S)
 
     def _stop_workers(self) -> None:
         self._supervisor.stop(self._workers)
@@ -193,9 +208,10 @@ class LocalFleet:
         return bool(found.versions)
 
     def _tell_no_models(self) -> None:
+        place = self.options.author_models or self.models
         self._tell_once(
-            f"no model to serve in {self.models}: put a class Model with a forward(self, rows) into "
-            f"{self.models}/NAME/1/model.py, and the worker starts by itself"
+            f"no model to serve in {place}: put a class Model with a forward(self, rows) into "
+            f"{place}/NAME/1/model.py, and the worker starts by itself"
         )
 
     def _tell_once(self, message: str) -> None:
@@ -258,9 +274,10 @@ class LocalFleet:
             connection.close()
 
     def _write_record(self, *, ready: bool) -> None:
+        written = self.options.author_models or self.models
         self.directory.write(
             Record(
-                environment=self.settings.environment(),
+                environment=replace(self.settings, models=str(written)).environment(),
                 embedded=self._services.embedded,
                 ports=self._services.ports or self.directory.read().ports,
                 ready=ready,
