@@ -113,6 +113,10 @@ class InMemoryBackend:
     def scorings(self) -> NoReturn:
         raise InvalidInput("the in-memory client has no scorings: use `shunter.local()`, a real small fleet")
 
+    @property
+    def schedules(self) -> NoReturn:
+        raise InvalidInput("the in-memory client has no schedules: use `shunter.local()`, a real small fleet")
+
     def redrive(self, id: UUID, *, version: int | None = None, again: bool = False) -> NoReturn:
         raise InvalidInput("the in-memory client has no redrive: use `shunter.local()`, a real small fleet")
 
