@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from itertools import chain, repeat
+from operator import is_
 from typing import Any
 from uuid import UUID
 
@@ -69,11 +71,15 @@ def timestamptz(value: datetime) -> bytes:
 def encode(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> BytesIO:
     """A whole COPY stream; None becomes NULL."""
     fields = struct.pack("!h", len(encoders))
-    parts = [HEADER]
-    for row in rows:
-        parts.append(fields)
-        parts += [
-            NULL if value is None else encoder(value) for value, encoder in zip(row, encoders, strict=True)
-        ]
-    parts.append(TRAILER)
-    return BytesIO(b"".join(parts))
+    columns = list(zip(*rows, strict=True)) or [()] * len(encoders)
+    encoded = [_column(values, encoder) for values, encoder in zip(columns, encoders, strict=True)]
+    tuples = chain.from_iterable(zip(repeat(fields), *encoded, strict=False))
+    return BytesIO(b"".join((HEADER, *tuples, TRAILER)))
+
+
+def _column(values: Sequence[Any], encoder: Encoder) -> Iterable[bytes]:
+    first = values[0] if values else None
+    # Most columns of a bunch hold one and the same value.
+    if all(map(is_, values, repeat(first))):
+        return repeat(NULL if first is None else encoder(first), len(values))
+    return [NULL if value is None else encoder(value) for value in values]

@@ -33,6 +33,8 @@ SEPARATOR = "\x06\x16"
 STEPS: Mapping[Priority, int] = {Priority.STANDARD: 0, Priority.INTERACTIVE: 3, Priority.BULK: 6}
 """kombu's priority step of each class. Step 0 is where a plain Celery producer's message lands."""
 
+_BY_STEP = {"": Priority.STANDARD, **{str(step): priority for priority, step in STEPS.items()}}
+
 PRIORITY_STEPS = (3, 0, 6, 9)
 """The order in which a consumer looks at the steps; 9 may hold a plain producer's message."""
 
@@ -62,8 +64,7 @@ def queue_of(key: str) -> str:
 
 def priority_of(key: str) -> Priority:
     """The class of what lies on a Redis list; steps that are not ours are served last."""
-    step = key.partition(SEPARATOR)[2] or "0"
-    return next((priority for priority, ours in STEPS.items() if str(ours) == step), Priority.BULK)
+    return _BY_STEP.get(key.partition(SEPARATOR)[2], Priority.BULK)
 
 
 class Envelope(NamedTuple):

@@ -82,6 +82,15 @@ def uuid_of(number: int) -> UUID:
     return id
 
 
+_HEX = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def read_uuid(text: str) -> UUID:
+    """The UUID that a text spells, in any form that UUID takes; ValueError otherwise."""
+    # The usual spelling in half the time.
+    return uuid_of(int(text.replace("-", ""), 16)) if _HEX.fullmatch(text) else UUID(text)
+
+
 def created_at(id: UUID) -> datetime:
     """When an id of ours was made, UTC, to the millisecond; InvalidInput for any other kind of UUID."""
     if id.version != 7:

@@ -65,6 +65,9 @@ class _Extension(IntEnum):
     SCALAR = 2
 
 
+_NEVER_STACKED = frozenset((list, dict, str, bytes, float, int, bool, type(None)))
+"""What JSON gives: no arrays among them, so that there is no need to look for one."""
+
 # Without these, ormsgpack would quietly turn such objects into dicts and strings.
 _OPTIONS = (
     ormsgpack.OPT_PASSTHROUGH_DATACLASS
@@ -117,7 +120,7 @@ def row_count(block: bytes | memoryview) -> int:
 
 
 def _frame(kind: _Kind, count: int, body: Sequence[bytes | memoryview]) -> bytes:
-    length = sum(memoryview(part).nbytes for part in body)
+    length = sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in body)
     if length > _MAX_BODY_BYTES:
         raise TooLarge(f"{count} rows take {length} bytes, more than one block holds: split them")
     start = _START.pack(_MAGIC, _VERSION, kind, count, length)
@@ -152,7 +155,7 @@ def _open(data: memoryview) -> tuple[int, int, memoryview]:
 
 
 def _stack(rows: Sequence[object]) -> tuple[_Kind, list[bytes | memoryview]] | None:
-    if not rows:
+    if not rows or type(rows[0]) in _NEVER_STACKED:
         return None
     scalar = isinstance(rows[0], np.generic)
     arrays = _scalars(rows) if scalar else _arrays(rows)

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from shunter.storage.envelope import Envelope, TaskMessage, priority_of, queue_name, queue_of
 from shunter.storage.errors import EnvelopeError, InvalidInput
+from shunter.storage.ids import read_uuid
 from shunter.storage.job import Priority
 from shunter.storage.metadata import check_metadata
 from shunter.storage.payload import from_json
@@ -57,7 +58,7 @@ class Submission(NamedTuple):
 def job_id(task_id: str) -> UUID:
     """The job id of a Celery task id."""
     try:
-        return UUID(task_id)
+        return read_uuid(task_id)
     except ValueError:
         return uuid.uuid5(NAMESPACE, task_id)
 

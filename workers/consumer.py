@@ -126,5 +126,5 @@ def attach(app: Any, hub: Hub, wire: CeleryWire, revoker: Revoker) -> None:
     app.shunter_wire = wire
     app.shunter_revoker = revoker
     replace_commands()
-    count_in_heartbeats(hub.in_hand, hub.taken)
+    count_in_heartbeats(hub.count_started, hub.taken)
     app.steps["consumer"].add(HubStep)

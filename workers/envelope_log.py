@@ -62,6 +62,10 @@ class EnvelopeLog:
         known = {entry.envelope.id for entry in entries}
         return entries + [InHand(e, None) for id, e in arriving.items() if id not in known]
 
+    def count_started(self) -> int:
+        """How many envelopes in hand have a job in the model; every heartbeat asks, so it makes nothing."""
+        return sum(entry.started_at is not None for entry in list(self._entries.values()))
+
     def taken(self) -> Counter[str]:
         """How many envelopes of each queue have come with something to run."""
         return Counter(self._taken)

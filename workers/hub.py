@@ -117,6 +117,10 @@ class Hub:
         """The envelopes in hand; from any thread."""
         return self._log.in_hand()
 
+    def count_started(self) -> int:
+        """How many of these have a job in the model; from any thread."""
+        return self._log.count_started()
+
     def taken(self) -> Counter[str]:
         """How many envelopes of each queue it has run; from any thread."""
         return self._log.taken()

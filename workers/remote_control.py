@@ -74,11 +74,11 @@ class Revoker:
 class _Active:
     """Stands for Celery's set of active requests in its heartbeat, which asks for nothing but the length."""
 
-    def __init__(self, in_hand: Callable[[], list[InHand]]) -> None:
-        self._in_hand = in_hand
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
 
     def __len__(self) -> int:
-        return sum(found.started_at is not None for found in self._in_hand())
+        return self._count()
 
 
 class _Processed:
@@ -91,9 +91,9 @@ class _Processed:
         return self._taken().total()
 
 
-def count_in_heartbeats(in_hand: Callable[[], list[InHand]], taken: Callable[[], Counter[str]]) -> None:
+def count_in_heartbeats(started: Callable[[], int], taken: Callable[[], Counter[str]]) -> None:
     """Make this process' heartbeat events, from which Flower shows its workers, count what the hub has."""
-    heartbeat.active_requests = _Active(in_hand)
+    heartbeat.active_requests = _Active(started)
     heartbeat.all_total_count = _Processed(taken)
 
 

@@ -35,9 +35,19 @@ def test_none_is_null_whatever_the_type() -> None:
     assert stream == copy.HEADER + b"\0\x04" + b"\xff\xff\xff\xff" * 4 + copy.TRAILER
 
 
+def test_a_column_of_one_value_is_like_any_other() -> None:
+    rows = [(1, "a", None), (1, "a", None), (1, "b", "c")]
+    encoders = (copy.integer, copy.text, copy.text)
+    apart = [copy.encode([row], encoders).read() for row in rows]
+    tuples = [stream.removeprefix(copy.HEADER).removesuffix(copy.TRAILER) for stream in apart]
+    assert copy.encode(rows, encoders).read() == copy.HEADER + b"".join(tuples) + copy.TRAILER
+
+
 def test_a_row_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         copy.encode([(1,)], [copy.integer, copy.text])
+    with pytest.raises(ValueError, match="zip"):
+        copy.encode([(1, "a"), (1,)], [copy.integer, copy.text])
 
 
 @pytest.mark.parametrize(

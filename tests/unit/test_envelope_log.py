@@ -130,9 +130,9 @@ def test_what_is_in_hand_is_known_though_nobody_listens() -> None:
     log.arrived(mail.bunch.key)
     assert log.claimed(first, [job.id], 1.0) == log.claimed(second, [], 1.0) == []
     assert log.begun([job.id], 2.0) == []
-    assert log.in_hand() == [InHand(first, 2.0)]
+    assert (log.in_hand(), log.count_started()) == ([InHand(first, 2.0)], 1)
     assert log.settled(outcome(job), 3.0) == []
-    assert log.in_hand() == []
+    assert (log.in_hand(), log.count_started()) == ([], 0)
     assert log.taken() == {"infer.digits": 1}
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from shunter.storage import ids
 from shunter.storage.errors import InvalidInput
-from shunter.storage.ids import created_at, item_id, new_id, new_ids, parse_item_id, uuid_of
+from shunter.storage.ids import created_at, item_id, new_id, new_ids, parse_item_id, read_uuid, uuid_of
 
 
 def test_an_id_is_a_uuid_of_version_7() -> None:
@@ -104,3 +104,16 @@ def test_other_texts_are_no_ids(tail: str) -> None:
 def test_other_spellings_of_a_uuid_are_no_ids(text: str) -> None:
     with pytest.raises(InvalidInput):
         parse_item_id(text)
+
+
+@pytest.mark.parametrize("spelling", ["{}", "{{{}}}", "urn:uuid:{}"])
+def test_a_uuid_is_read_in_every_spelling_that_uuid_takes(spelling: str) -> None:
+    known = uuid4()
+    for text in (str(known), str(known).upper(), known.hex):
+        assert read_uuid(spelling.format(text)) == UUID(spelling.format(text)) == known
+
+
+@pytest.mark.parametrize("text", ["", "task-17", "0" * 31, "0" * 33, f"{uuid4()}\n", "-" * 36])
+def test_what_is_no_uuid_is_not_read_as_one(text: str) -> None:
+    with pytest.raises(ValueError, match="badly formed"):
+        read_uuid(text)
