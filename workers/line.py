@@ -177,10 +177,12 @@ class Line:
         It spares the thread that waits in `next_batch` being woken.
         """
         with self._lock:
-            if self._forwarding or self._probing or self._stopping:
-                return None
             self._preprocessing = False
-            batch = self._try_batch(self._clock())
+            if self._forwarding:
+                return None
+            # Who may be late is looked after by the other thread, before any batch.
+            left = self._probing or self._stopping or self._deadlines
+            batch = None if left else self._try_batch(self._clock())
             if batch is not None:
                 self._start(batch)
             elif len(self._batcher):
