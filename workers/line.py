@@ -185,7 +185,7 @@ class Line:
             batch = None if left else self._try_batch(self._clock())
             if batch is not None:
                 self._start(batch)
-            elif len(self._batcher):
+            if len(self._batcher):
                 self._for_batches.notify()
             return batch
 
