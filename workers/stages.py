@@ -53,6 +53,9 @@ from shunter.workers.spans import Span, Spans, spans_of
 FINISH_QUEUE = 2
 """Batches that may wait for their postprocessing before the model has to."""
 
+FEW_ROWS = 8
+"""To put together the outputs of so few takes less time than to wake a thread for it."""
+
 COSTS_INTERVAL_S = 1.0
 """What was learnt about batch sizes is told so often, while batches run."""
 UNDECLARED = Signature()
@@ -175,9 +178,11 @@ class Stages:
             return _Gathered(batch, runs, spans, inputs, self._clock() - began)
 
     def _finish_soon(self, ran: _Ran) -> None:
-        """Have a batch finished while the model goes on; here and now if there is nothing for it to do."""
-        idle = self._line.forwarded() and not self._runner.postprocesses
-        if idle and self._results.empty() and self._finishing.acquire(blocking=False):
+        """Have a batch finished while the model goes on; a small one at once if nothing waits for the model."""
+        small = len(ran.rows) <= FEW_ROWS and not self._runner.postprocesses
+        small = small and all(run.carried is None for run in ran.runs)
+        idle = self._line.forwarded() and self._results.empty()
+        if idle and small and self._finishing.acquire(blocking=False):
             try:
                 self._finish(ran)
             finally:
