@@ -178,17 +178,20 @@ class Stages:
             return _Gathered(batch, runs, spans, inputs, self._clock() - began)
 
     def _finish_soon(self, ran: _Ran) -> None:
-        """Have a batch finished while the model goes on; a small one at once if nothing waits for the model."""
-        small = len(ran.rows) <= FEW_ROWS and not self._runner.postprocesses
-        small = small and all(run.carried is None for run in ran.runs)
+        """Have a batch finished while the model goes on; at once if that is quick and nothing waits for it."""
         idle = self._line.forwarded() and self._results.empty()
-        if idle and small and self._finishing.acquire(blocking=False):
+        if idle and self._is_quick(ran) and self._finishing.acquire(blocking=False):
             try:
                 self._finish(ran)
             finally:
                 self._finishing.release()
         else:
             self._results.put(ran)
+
+    def _is_quick(self, ran: _Ran) -> bool:
+        """Whether finishing is a matter of a few rows, and of no code of the model."""
+        few = len(ran.rows) <= FEW_ROWS and not any(run.carried for run in ran.runs)
+        return few and not self._runner.postprocesses
 
     def _decode(self, run: JobRun) -> list[Any]:
         """A job's rows, none if it cannot be run; then its outcome has been reported."""
