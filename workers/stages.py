@@ -178,7 +178,7 @@ class Stages:
             return _Gathered(batch, runs, spans, inputs, self._clock() - began)
 
     def _finish_soon(self, ran: _Ran) -> None:
-        """Have a batch finished while the model goes on; at once if that is quick and nothing waits for it."""
+        """Have a batch finished while the model goes on; at once if that is quick and the model idle."""
         idle = self._line.forwarded() and self._results.empty()
         if idle and self._is_quick(ran) and self._finishing.acquire(blocking=False):
             try:
