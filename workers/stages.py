@@ -126,8 +126,10 @@ class Stages:
             if isinstance(work, Probe):
                 with self._hold(PROBE, work.spans):
                     self._preprocess(self._line.suspects(work))
-                    self._line.end_probe()
+                    self._line.wait_for_probe()
                 self._send(Probed())
+                # Only now, so that nothing begins while the hub believes that the suspects are in hand.
+                self._line.end_probe()
             else:
                 self._preprocess([row for run in work for row in self._free_rows(run)])
                 batch = self._line.batch_if_idle()
