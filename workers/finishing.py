@@ -21,6 +21,9 @@ from shunter.workers.runner import Runner
 FINISH_QUEUE = 2
 """Batches that may wait for their postprocessing before the model has to."""
 
+FEW_ROWS = 8
+"""To put together the outputs of so few takes less time than to wake a thread for it."""
+
 COSTS_INTERVAL_S = 1.0
 """What was learnt about batch sizes is told so often, while batches run."""
 
@@ -55,9 +58,9 @@ class Finishing:
         self._results.put(rows)
 
     def take(self, ran: Ran, *, idle: bool) -> None:
-        """Have a batch finished while the model goes on; here and now if there is nothing for it to do."""
-        idle = idle and not self._runner.postprocesses
-        if idle and self._results.empty() and self._finishing.acquire(blocking=False):
+        """Have a batch finished while the model goes on; at once if that is quick and the model idle."""
+        idle = idle and self._results.empty()
+        if idle and self._is_quick(ran) and self._finishing.acquire(blocking=False):
             try:
                 self._finish(ran)
             finally:
@@ -74,6 +77,11 @@ class Finishing:
                     self._finish(item)
                 else:
                     self._settle(item)
+
+    def _is_quick(self, ran: Ran) -> bool:
+        """Whether finishing is a matter of a few rows, and of no code of the model."""
+        few = len(ran.rows) <= FEW_ROWS and not any(run.carried for run in ran.runs)
+        return few and not self._runner.postprocesses
 
     def _finish(self, ran: Ran) -> None:
         began = self._clock()

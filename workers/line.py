@@ -146,10 +146,14 @@ class Line:
             wanted = [(run, index) for run, index in runs if run is not None and index in run.withheld]
             return [(run, index, run.withheld.pop(index)) for run, index in wanted if not run.ended]
 
-    def end_probe(self) -> None:
-        """Wait until the rows of the probe have left the model, and let the others in again."""
+    def wait_for_probe(self) -> None:
+        """Wait until the rows of the probe have left the model."""
         with self._lock:
             self._for_intake.wait_for(lambda: not (self._probe_batches or self._unfinished))
+
+    def end_probe(self) -> None:
+        """Let the others in again."""
+        with self._lock:
             self._probing = False
             self._for_batches.notify()
 
@@ -193,13 +197,15 @@ class Line:
         It spares the thread that waits in `next_batch` being woken.
         """
         with self._lock:
-            if self._forwarding or self._probing or self._stopping:
-                return None
             self._preprocessing = False
-            batch = self._try_batch(self._clock())
+            if self._forwarding:
+                return None
+            # Who may be late is looked after by the other thread, before any batch.
+            left = self._probing or self._stopping or self._deadlines
+            batch = None if left else self._try_batch(self._clock())
             if batch is not None:
                 self._start(batch)
-            elif len(self._batcher):
+            if len(self._batcher):
                 self._for_batches.notify()
             return batch
 

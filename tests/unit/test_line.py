@@ -33,8 +33,10 @@ class Hands:
         self.clock = Clock()
         self.line = Line(Batcher(Batching(max_rows=8)), bunch_rows=256, clock=self.clock)
 
-    def job(self, rows: int = 1, *, deadline_in_s: float | None = None) -> JobRun:
-        job = claimed_job(rows=rows, deadline_in_s=deadline_in_s, priority=Priority.STANDARD)
+    def job(
+        self, rows: int = 1, *, deadline_in_s: float | None = None, priority: Priority = Priority.STANDARD
+    ) -> JobRun:
+        job = claimed_job(rows=rows, deadline_in_s=deadline_in_s, priority=priority)
         self.line.accept([Run(job)])
         work = self.line.next_work()
         assert isinstance(work, list)
@@ -146,3 +148,51 @@ def test_a_probe_never_overtakes_a_large_job_whose_rows_it_may_hold() -> None:
 def taken(work: list[JobRun] | Probe | None) -> list[JobRun]:
     assert isinstance(work, list)
     return work
+
+
+def test_whoever_puts_rows_in_line_for_an_idle_model_has_their_batch() -> None:
+    hands = Hands()
+    job = hands.job()
+    batch = hands.line.batch_if_idle()
+    assert batch is not None
+    assert {row.ticket for row in batch.rows} == {job}
+    hands.job()
+    assert hands.line.batch_if_idle() is None
+    hands.line.forwarded()
+    assert hands.line.batch_if_idle() is not None
+
+
+def test_jobs_that_may_be_late_are_left_to_the_thread_that_tells() -> None:
+    hands = Hands()
+    late = hands.job(deadline_in_s=5.0)
+    hands.clock.now += 10.0
+    assert hands.line.batch_if_idle() is None
+    assert hands.line.next_batch() == Late([late])
+
+
+def test_a_model_is_idle_when_its_last_batch_has_left_it_and_nothing_waits() -> None:
+    hands = Hands()
+    hands.job()
+    first = hands.batch()
+    hands.job(rows=8)
+    hands.batch()
+    assert hands.line.batch_if_idle() is None
+    assert not hands.line.forwarded()
+    assert hands.line.forwarded()
+    assert hands.line.overtake(first) is None
+
+
+def test_a_prefetched_batch_gives_way_to_urgent_rows() -> None:
+    hands = Hands()
+    hands.job()
+    hands.batch()
+    bulk = hands.job(rows=8, priority=Priority.BULK)
+    prefetched = hands.batch()
+    urgent = hands.job(rows=2, priority=Priority.INTERACTIVE)
+    hands.line.forwarded()
+    batch = hands.line.overtake(prefetched)
+    assert batch is not None
+    assert [row.ticket for row in batch.rows] == [urgent] * 2 + [bulk] * 6
+    assert urgent.taken
+    assert hands.line.forwarded() is False
+    assert [row.ticket for row in hands.batch().rows] == [bulk] * 2

@@ -21,12 +21,16 @@ class Reader:
         self.mails: list[Any] = []
         self.threads: list[int] = []
         self.leaves = False
+        self.most = 10_000
         self.gate = threading.Event()
         self.gate.set()
         self.at_gate = threading.Event()
 
     def read(self) -> bool:
-        while (mail := self.mailbox.take()) is not None:
+        for _ in range(self.most):
+            mail = self.mailbox.take()
+            if mail is None:
+                break
             self.at_gate.set()
             assert self.gate.wait(10)
             self.mails.append(mail)
@@ -83,6 +87,22 @@ def test_what_reading_leaves_is_told_to_the_thread_that_waits(
     waiting = threads.submit(turn, reader)
     reader.mailbox.put("makes work")
     waiting.result(10)
+
+
+def test_mail_that_a_reader_leaves_is_read_by_the_thread_that_waits(
+    reader: Reader, threads: ThreadPoolExecutor
+) -> None:
+    reader.most = 1
+    reader.gate.clear()
+    first = threads.submit(reader.mailbox.put, "first")
+    assert reader.at_gate.wait(10)
+    reader.mailbox.put("second")
+    reader.gate.set()
+    first.result(10)
+    assert reader.mails == ["first"]
+    assert reader.mailbox._rung
+    turn(reader)
+    assert reader.mails == ["first", "second"]
 
 
 def test_the_thread_that_waits_has_its_turn_without_mail(reader: Reader) -> None:
