@@ -70,12 +70,14 @@ class EngineRoom:
     def held(self, key: ModelKey) -> tuple[int, Mapping[Priority, int]]:
         """How many rows of a model version the worker may hold, and how many it holds of each class.
 
-        Without an engine that is one batch, so that other workers of the pool may take the rest.
+        Without an engine that is one batch, so that other workers of the pool may take the rest. Jobs with
+        suspects count nothing: they wait for probes, between which there is room for others.
         """
         limits, engine = self._models[key].config.batching, self._engines.get(key)
         runs = engine is not None and not engine.stopping
         credit = credit_rows(limits, self._stats[key].rows_per_s) if runs else limits.max_rows
-        return credit, self._holdings.rows(key, chunk_rows=credit // CHUNKS_AHEAD + 1)
+        apart = self._inquest.suspects(key)
+        return credit, self._holdings.rows(key, chunk_rows=credit // CHUNKS_AHEAD + 1, apart=apart)
 
     def serving(self) -> tuple[Serving, ...]:
         """What the worker serves, and how each model version is."""
@@ -221,7 +223,7 @@ class EngineRoom:
         self._engines[key] = engine
         self._places.started(key, engine.pid, now)
         # Jobs without suspects first: they have been kept waiting for nothing they did.
-        for held in sorted(waiting, key=self._inquest.suspects):
+        for held in sorted(waiting, key=self._inquest.is_suspect):
             self._run(engine, held)
         self._probe(engine)
 

@@ -122,10 +122,14 @@ class Line:
             wanted = [(run, index) for run, index in runs if run is not None and index in run.withheld]
             return [(run, index, run.withheld.pop(index)) for run, index in wanted if not run.ended]
 
-    def end_probe(self) -> None:
-        """Wait until the rows of the probe have left the model, and let the others in again."""
+    def await_probe(self) -> None:
+        """Wait until the rows of the probe have left the model."""
         with self._lock:
             self._for_intake.wait_for(lambda: not (self._probe_batches or self._unfinished))
+
+    def end_probe(self) -> None:
+        """Let the others in again."""
+        with self._lock:
             self._probing = False
             self._for_batches.notify()
 

@@ -68,8 +68,10 @@ class Preparation:
             if isinstance(work, Probe):
                 with self._announcements.hold(PROBE, work.spans):
                     self._preprocess(self._line.suspects(work))
-                    self._line.end_probe()
+                    self._line.await_probe()
+                # Told before anything else begins: else the probe would be suspected of what that does.
                 self._announcements.send(Probed())
+                self._line.end_probe()
             else:
                 self._preprocess([row for run in work for row in self._free_rows(run)])
 
