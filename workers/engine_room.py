@@ -146,6 +146,8 @@ class EngineRoom:
                 log.info("%s is loaded in %.2f s", engine.name, load_s)
                 self._failures.pop(engine.key, None)
                 self._places.loaded(engine.key, load_s, time.monotonic())
+                # Only now: what was claimed since the last one died goes before suspects that may kill it.
+                self._probe(engine)
             case messages.LoadFailed(reason):
                 engine.verdict = engine.verdict or reason
             case messages.BatchDone():
@@ -225,7 +227,6 @@ class EngineRoom:
         # Jobs without suspects first: they have been kept waiting for nothing they did.
         for held in sorted(waiting, key=self._inquest.is_suspect):
             self._run(engine, held)
-        self._probe(engine)
 
     def _run(self, engine: EngineHandle, held: Held) -> None:
         engine.send(self._inquest.run_of(held, time.monotonic()))
