@@ -146,8 +146,7 @@ class EngineRoom:
                 log.info("%s is loaded in %.2f s", engine.name, load_s)
                 self._failures.pop(engine.key, None)
                 self._places.loaded(engine.key, load_s, time.monotonic())
-                # Only now: what was claimed since the last one died goes before suspects that may kill it.
-                self._probe(engine)
+                self._search(engine)
             case messages.LoadFailed(reason):
                 engine.verdict = engine.verdict or reason
             case messages.BatchDone():
@@ -224,12 +223,22 @@ class EngineRoom:
         )
         self._engines[key] = engine
         self._places.started(key, engine.pid, now)
-        # Jobs without suspects first: they have been kept waiting for nothing they did.
-        for held in sorted(waiting, key=self._inquest.is_suspect):
-            self._run(engine, held)
+        for held in waiting:
+            if not self._inquest.is_suspect(held):
+                self._run(engine, held)
 
     def _run(self, engine: EngineHandle, held: Held) -> None:
         engine.send(self._inquest.run_of(held, time.monotonic()))
+
+    def _search(self, engine: EngineHandle) -> None:
+        """Give an engine the jobs with suspects, and the first probes.
+
+        Once it is loaded: what has been claimed meanwhile goes first, since it waited for nothing it did.
+        """
+        for held in self._holdings.unfinished(engine.key):
+            if self._inquest.is_suspect(held):
+                self._run(engine, held)
+        self._probe(engine)
 
     def _unload(self, key: ModelKey) -> None:
         log.info("unloading %s v%d", *key)
