@@ -108,7 +108,7 @@ def _simulated() -> Report:
         ratios = [_ratio(CURVES[after], seed, before=CURVES[before]) for seed in range(SIMULATED_RUNS)]
         _tell(report, f"{before}, then {after}", ratios)
     report.notes.append(
-        f"{SIMULATED_RUNS} runs, noise 10 %, of {SIMULATED_BATCHES} batches after as many of search; where the "
+        f"{SIMULATED_RUNS} runs, noise 10 %: {SIMULATED_BATCHES} batches after as many of search; where the "
         f"cost changes, after {SIMULATED_BATCHES} batches of the first and {AFTER_CHANGE} of the second."
     )
     return report
