@@ -62,8 +62,7 @@ class Pipeline:
 
     def run(self, jobs: Sequence[ClaimedJob]) -> Counter[str]:
         """Take jobs from their arrival to their outcome; seconds by stage, and the rows and batches."""
-        for job in jobs:
-            self._line.accept(Run(job))
+        self._line.accept([Run(job) for job in jobs])
         seconds: Counter[str] = Counter()
         finished = 0
         while finished < len(jobs):

@@ -70,12 +70,14 @@ class EngineRoom:
     def held(self, key: ModelKey) -> tuple[int, Mapping[Priority, int]]:
         """How many rows of a model version the worker may hold, and how many it holds of each class.
 
-        Without an engine that is one batch, so that other workers of the pool may take the rest.
+        Without an engine that is one batch, so that other workers of the pool may take the rest. Jobs with
+        suspects count nothing: they wait for probes, between which there is room for others.
         """
         limits, engine = self._models[key].config.batching, self._engines.get(key)
         runs = engine is not None and not engine.stopping
         credit = credit_rows(limits, self._stats[key].rows_per_s) if runs else limits.max_rows
-        return credit, self._holdings.rows(key, chunk_rows=credit // CHUNKS_AHEAD + 1)
+        apart = self._inquest.suspects(key)
+        return credit, self._holdings.rows(key, chunk_rows=credit // CHUNKS_AHEAD + 1, apart=apart)
 
     def serving(self) -> tuple[Serving, ...]:
         """What the worker serves, and how each model version is."""
@@ -145,6 +147,7 @@ class EngineRoom:
                 log.info("%s is loaded in %.2f s", engine.name, load_s)
                 self._failures.pop(engine.key, None)
                 self._places.loaded(engine.key, load_s, time.monotonic())
+                self._search(engine)
             case messages.LoadFailed(reason):
                 engine.verdict = engine.verdict or reason
             case messages.BatchDone():
@@ -221,13 +224,22 @@ class EngineRoom:
         )
         self._engines[key] = engine
         self._places.started(key, engine.pid, now)
-        # Jobs without suspects first: they have been kept waiting for nothing they did.
-        for held in sorted(waiting, key=self._inquest.suspects):
-            self._run(engine, held)
-        self._probe(engine)
+        for held in waiting:
+            if not self._inquest.is_suspect(held):
+                self._run(engine, held)
 
     def _run(self, engine: EngineHandle, held: Held) -> None:
         engine.send(self._inquest.run_of(held, time.monotonic()))
+
+    def _search(self, engine: EngineHandle) -> None:
+        """Give an engine the jobs with suspects, and the first probes.
+
+        Once it is loaded: what has been claimed meanwhile goes first, since it waited for nothing it did.
+        """
+        for held in self._holdings.unfinished(engine.key):
+            if self._inquest.is_suspect(held):
+                self._run(engine, held)
+        self._probe(engine)
 
     def _unload(self, key: ModelKey) -> None:
         log.info("unloading %s v%d", *key)

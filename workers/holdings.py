@@ -103,10 +103,18 @@ class Holdings:
         self._rows.clear()
         self._chunks.clear()
 
-    def rows(self, key: ModelKey, *, chunk_rows: int = 0) -> Mapping[Priority, int]:
-        """Rows held of one model version, by class; a chunk of a scoring counts as `chunk_rows`."""
+    def rows(
+        self, key: ModelKey, *, chunk_rows: int = 0, apart: Iterable[Claim] = ()
+    ) -> Mapping[Priority, int]:
+        """Rows held of one model version, by class; a chunk of a scoring counts as `chunk_rows`.
+
+        Jobs that are held `apart` count nothing.
+        """
         rows, chunks = self._rows[key], self._chunks[key]
-        return {priority: rows[priority] + chunks[priority] * chunk_rows for priority in (*rows, *chunks)}
+        counted = {priority: rows[priority] + chunks[priority] * chunk_rows for priority in (*rows, *chunks)}
+        for held in filter(None, map(self.get, apart)):
+            counted[held.job.priority] -= chunk_rows if is_chunk(held.job.input) else held.job.rows
+        return counted
 
     def busy(self, key: ModelKey) -> bool:
         """Whether anything is held of a model version."""

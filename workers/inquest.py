@@ -33,13 +33,17 @@ class Inquest:
         """The deaths of workers and engines with this job in hand for which no row is known to be guilty."""
         return held.job.deaths + self._suspicions[held.key].charges(held.claim)
 
-    def suspects(self, held: Held) -> bool:
+    def suspects(self, key: ModelKey) -> tuple[Claim, ...]:
+        """The jobs of which some rows run only in probes."""
+        return self._suspicions[key].suspects()
+
+    def is_suspect(self, held: Held) -> bool:
         """Whether rows of this job run only in probes."""
         return bool(self._suspicions[held.key].withheld(held.claim))
 
     def has_findings(self, held: Held) -> bool:
         """Whether something about this job has been found out that is known only here."""
-        return self.suspects(held) or bool(self._suspicions[held.key].guilty(held.claim))
+        return self.is_suspect(held) or bool(self._suspicions[held.key].guilty(held.claim))
 
     def run_of(self, held: Held, now: float) -> messages.Run:
         """What to tell an engine, so that it runs the job as far as it may."""

@@ -61,6 +61,10 @@ class Suspicion:
         groups = (*self._round, *self._waiting)
         return tuple((s.start, s.stop) for group in groups for s in group if s.claim == claim)
 
+    def suspects(self) -> tuple[Claim, ...]:
+        """The jobs of which some rows run only in probes."""
+        return claims_of(span for group in (*self._round, *self._waiting) for span in group)
+
     def guilty(self, claim: Claim) -> Mapping[int, Failure]:
         """The rows of a job that run no more, and why."""
         return self._guilty.get(claim, {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from benchmarks.contest import Plan
 from benchmarks.models import TOKENS, load_model, sample_rows
@@ -17,7 +17,7 @@ from benchmarks.progress import Progress
 from benchmarks.report import Report, spread
 from shunter.workers.lengths import bucket_name
 from shunter.workers.sizing import Sizing
-from tests.unit.test_sizing import CURVES, MAX_ROWS, best_cost, run
+from tests.unit.test_sizing import CHANGES, CURVES, MAX_ROWS, Curve, best_cost, run
 
 FIXED = (1, 2, 4, 8, 16, 32, 64)
 SEARCH_S, QUICK_SEARCH_S = 50.0, 10.0
@@ -27,7 +27,7 @@ ADDED_S = 0.3
 """What every batch costs more after the change, as if the model had moved behind a slow wire."""
 BUCKET = bucket_name(TOKENS)
 
-SIMULATED_RUNS, SIMULATED_BATCHES = 60, 250
+SIMULATED_RUNS, SIMULATED_BATCHES, AFTER_CHANGE = 60, 250, 600
 
 
 def measure(plan: Plan, progress: Progress) -> Sequence[Report]:
@@ -103,15 +103,24 @@ def _simulated() -> Report:
         "sizing-simulated", ["cost of a batch", "found ÷ best, mean", "worst of all runs"], kind="bench"
     )
     for name, curve in CURVES.items():
-        ratios = [_ratio(curve, seed) for seed in range(SIMULATED_RUNS)]
-        report.row(name, statistics.mean(ratios), max(ratios))
+        _tell(report, name, [_ratio(curve, seed) for seed in range(SIMULATED_RUNS)])
+    for before, after in CHANGES:
+        ratios = [_ratio(CURVES[after], seed, before=CURVES[before]) for seed in range(SIMULATED_RUNS)]
+        _tell(report, f"{before}, then {after}", ratios)
     report.notes.append(
-        f"{SIMULATED_RUNS} runs of {SIMULATED_BATCHES} batches after as many of search, with noise of 10 %."
+        f"{SIMULATED_RUNS} runs, noise 10 %: {SIMULATED_BATCHES} batches after as many of search; where the "
+        f"cost changes, after {SIMULATED_BATCHES} batches of the first and {AFTER_CHANGE} of the second."
     )
     return report
 
 
-def _ratio(curve: Callable[[int], float], seed: int) -> float:
+def _tell(report: Report, name: str, ratios: Sequence[float]) -> None:
+    report.row(name, f"{statistics.mean(ratios):.3f}", f"{max(ratios):.3f}")
+
+
+def _ratio(curve: Curve, seed: int, *, before: Curve | None = None) -> float:
     chance, sizing = random.Random(seed), Sizing(MAX_ROWS)
-    run(sizing, curve, SIMULATED_BATCHES, chance)
+    if before is not None:
+        run(sizing, before, SIMULATED_BATCHES, chance)
+    run(sizing, curve, AFTER_CHANGE if before is not None else SIMULATED_BATCHES, chance)
     return run(sizing, curve, SIMULATED_BATCHES, chance) / best_cost(curve)

@@ -31,6 +31,17 @@ def test_chunks_of_scorings_fill_a_worker_by_their_number() -> None:
     assert not any(holdings.rows(("digits", 1), chunk_rows=10).values())
 
 
+def test_jobs_that_are_held_apart_keep_no_other_out() -> None:
+    holdings = Holdings()
+    searched = [claimed_job(rows=4096), claimed_job(rows=9, input=MAGIC)]
+    gone = claimed_job(rows=5)
+    for job in (*searched, claimed_job(rows=2)):
+        holdings.add(job)
+    apart = [Claim(job.id, job.epoch) for job in (*searched, gone)]
+    assert sum(holdings.rows(("digits", 1), chunk_rows=10, apart=apart).values()) == 2
+    assert sum(holdings.rows(("digits", 1), chunk_rows=10).values()) == 4096 + 10 + 2
+
+
 def test_a_second_claim_of_a_job_replaces_the_first() -> None:
     holdings = Holdings()
     job = claimed_job(rows=3)

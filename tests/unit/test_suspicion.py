@@ -120,6 +120,18 @@ def test_suspects_run_only_in_probes_until_they_are_cleared() -> None:
     assert suspicion.withheld(claim()) == ((5, 6), (8, 10))
 
 
+def test_the_jobs_under_search_are_told_until_their_rows_are_cleared_or_found_guilty() -> None:
+    suspicion = Suspicion()
+    assert suspicion.suspects() == ()
+    die(suspicion, group(0, 1, number=1), group(0, 1, number=2))
+    assert suspicion.suspects() == (claim(1), claim(2))
+    suspicion.next_round()
+    suspicion.probed()
+    assert suspicion.suspects() == (claim(2),)
+    die(suspicion, group(0, 1, number=2))
+    assert (suspicion.suspects(), suspicion.guilty(claim(2))) == ((), {0: VERDICT})
+
+
 def test_a_job_is_charged_again_only_when_its_cleared_rows_relapse() -> None:
     suspicion = Suspicion()
     assert die(suspicion, group(0, 2)) == (claim(),)
