@@ -214,8 +214,9 @@ class Arena:
         return list(numbers)
 
     def wait(self, ids: Collection[UUID] | None = None, timeout_s: float = PATIENCE_S) -> None:
-        """Until every job has ended."""
-        wait_until(lambda: self.done(ids) == len(self.sent if ids is None else ids), timeout_s)
+        """Until these jobs have ended, or all that were sent; others, such as a scoring's, do not count."""
+        wanted = list(self.sent if ids is None else ids)
+        wait_until(lambda: self.done(wanted) == len(wanted), timeout_s)
 
     def done(self, ids: Collection[UUID] | None = None) -> int:
         """How many of these jobs, or of all, have ended."""

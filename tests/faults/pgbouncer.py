@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 
+from shunter.embedded.identity import identity_for
 from shunter.embedded.ports import HOST, free_port
 from shunter.embedded.server import log_tail, tethered
 from tests.waiting import wait_until
@@ -46,8 +47,6 @@ def pgbouncer(directory: Path, database_url: str) -> Iterator[str]:
     found, parts, port = program(), urlsplit(database_url), free_port()
     assert found is not None, "apt-get install pgbouncer"
     directory.mkdir()
-    # It refuses to run as root, and must write its log.
-    directory.chmod(0o777)
     configuration = directory / "pgbouncer.ini"
     configuration.write_text(
         CONFIGURATION.format(
@@ -59,7 +58,8 @@ def pgbouncer(directory: Path, database_url: str) -> Iterator[str]:
             directory=directory,
         )
     )
-    command = [found, *(["-u", "nobody"] if os.geteuid() == 0 else []), str(configuration)]
+    # Like Postgres it refuses to run as root.
+    command = [*identity_for(directory).wrapper, found, str(configuration)]
     process = subprocess.Popen(
         tethered(command, death_signal=signal.SIGKILL),
         stdin=subprocess.DEVNULL,

@@ -74,13 +74,15 @@ def soak(directory: Path, seconds: float, log: Path) -> tuple[list[Sample], list
             Producer(way, ledger, seed=number, pace_s=pace_s, page=page)
             for number, (way, page, pace_s) in enumerate(ways)
         ]
-        writer = csv.writer(stack.enter_context(log.open("w")))
+        table = stack.enter_context(log.open("w"))
+        writer = csv.writer(table)
         writer.writerow(Sample._fields)
         began = time.monotonic()
         while (now := time.monotonic() - began) < seconds:
             fresh = list(_look(place, nemesis, now))
             samples += fresh
             writer.writerows(fresh)
+            table.flush()
             pass_time(SAMPLE_EVERY_S)
         for producer in producers:
             producer.stop()

@@ -85,7 +85,7 @@ def test_a_hub_that_dies_is_missed_by_one_whose_clock_is_wrong(tmp_path: Path) -
         place.start_hub(environment=off_by(BEHIND))
         other = place.start_hub(environment=off_by(AHEAD))
         place.submit(200)
-        wait_until(lambda: place.held_by(other), 30)
+        wait_until(lambda: place.held_by(other), 60)
         other.kill()
         place.flush_redis()
         place.wait()

@@ -72,9 +72,9 @@ def test_a_rolling_restart_under_load_loses_nothing_and_leaves_no_gap(tmp_path: 
     with arena(tmp_path, row_s=0.002, max_rows=32) as place:
         old = [place.start_hub() for _ in range(2)]
         with steady_load(place):
-            wait_until(lambda: place.done() > 100)
+            wait_until(lambda: place.done() > 100, 60)
             began = clock(place)
-            for hub in old * size(1, 1):
+            for hub in old:
                 place.start_hub()
                 hub.signal(signal.SIGTERM)
                 hub.process.wait(DRAIN_GRACE_S)
@@ -92,7 +92,7 @@ def test_a_second_sigterm_gives_back_at_once_what_has_not_finished(tmp_path: Pat
     with arena(tmp_path, row_s=600.0) as place:
         hub = place.start_hub()
         (id,) = place.submit(1)
-        wait_until(lambda: place.repository.get(id).state is JobState.RUNNING)
+        wait_until(lambda: place.repository.get(id).state is JobState.RUNNING, 60)
         hub.signal(signal.SIGTERM)
         wait_until(lambda: place.registry.present()[0].state == "draining", 30)
         hub.signal(signal.SIGTERM)
@@ -126,7 +126,7 @@ def test_migrations_run_while_the_fleet_works(tmp_path: Path) -> None:
     with arena(tmp_path, row_s=0.001) as place:
         hubs = [place.start_hub() for _ in range(2)]
         with steady_load(place):
-            wait_until(lambda: place.done() > 100)
+            wait_until(lambda: place.done() > 100, 60)
             for statement in NEXT_SCHEMA * size(1, 5):
                 place.ask(statement.replace("next_version_has", f"next_version_{uuid4().hex}"))
                 migrate(place.settings.database_url)

@@ -58,7 +58,7 @@ def test_a_redis_without_memory_refuses_no_submit_and_stops_no_worker(tmp_path: 
     with arena(tmp_path, row_s=0.005, max_rows=16) as place:
         hub = place.start_hub()
         before = place.submit(400)
-        wait_until(lambda: place.done() > 20)
+        wait_until(lambda: place.done() > 20, 60)
         set_maxmemory(place, "1")
         while_full = [
             place.client.submit(MODEL, [number]) for number in range(len(place.sent), len(place.sent) + 50)

@@ -46,7 +46,7 @@ def test_a_worker_that_cannot_reach_postgres_is_replaced_and_writes_nothing_late
     with arena(tmp_path, row_s=0.02, max_rows=8) as place, Proxy(place.postgres.port) as network:
         cut_off = place.start_hub(database_url=through(network, place.settings.database_url))
         place.submit(200)
-        wait_until(lambda: place.done() > 5)
+        wait_until(lambda: place.done() > 5, 60)
         network.silence()
         place.start_hub()
         wait_until(lambda: cut_off.incarnation not in place.registry.beats(), 4 * LEASE_S)

@@ -18,7 +18,7 @@ def test_a_postgres_that_stands_still_kills_nobody_and_no_row_runs_twice(tmp_pat
     with arena(tmp_path, row_s=0.004, max_rows=32) as place:
         hubs = [place.start_hub() for _ in range(2)]
         place.submit(2000)
-        wait_until(lambda: place.done() > 100)
+        wait_until(lambda: place.done() > 100, 60)
         with place.postgres_paused():
             pass_time(size(round(LEASE_S) + 2, 60))
         pass_time(2.5)
@@ -34,7 +34,7 @@ def test_a_hub_that_stood_still_for_too_long_begins_anew(tmp_path: Path) -> None
     with arena(tmp_path, row_s=0.02, max_rows=8) as place:
         stunned = place.start_hub()
         first = place.submit(100)
-        wait_until(lambda: place.done() > 5)
+        wait_until(lambda: place.done() > 5, 60)
         stunned.signal(signal.SIGSTOP)
         other = place.start_hub()
         wait_until(lambda: is_given_up(place, stunned), 30)

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -39,6 +40,8 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
+RECORDED = Path(__file__).parents[1] / "recorded" / "envelope-of-the-first-version.json"
+
 FIELDS = ["ids", "model", "version", "rows", "priority", "enqueued_at", "more"]
 
 ENVELOPE = Envelope(
@@ -96,6 +99,22 @@ def test_what_a_newer_writer_adds_is_ignored() -> None:
     message["body"] = base64.b64encode(orjson.dumps(body)).decode()
     message["headers"]["shunter_version"] = 9
     assert decode(orjson.dumps(message | {"new": True})) == ENVELOPE
+
+
+def test_what_the_first_version_wrote_is_read_as_ever() -> None:
+    envelope = decode(RECORDED.read_bytes())
+    assert [str(id)[-4:] for id in envelope.ids] == ["8057", "8058"]
+    assert (envelope.model, envelope.version, envelope.rows) == ("double", 1, 2)
+    assert (envelope.priority, envelope.enqueued_at) == (Priority.STANDARD, 1_700_000_000.25)
+
+
+def test_readers_of_the_first_version_find_all_that_it_wrote_in_what_is_written_now() -> None:
+    then, now = orjson.loads(RECORDED.read_bytes()), orjson.loads(encode(ENVELOPE))
+    assert then.keys() <= now.keys()
+    assert then["headers"].keys() <= now["headers"].keys()
+    assert then["properties"].keys() <= now["properties"].keys()
+    kwargs_then, kwargs_now = (orjson.loads(base64.b64decode(m["body"]))[1] for m in (then, now))
+    assert kwargs_then.keys() <= kwargs_now.keys()
 
 
 def test_a_priority_that_only_a_newer_writer_knows_is_standard() -> None:
