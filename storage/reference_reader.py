@@ -64,6 +64,9 @@ class ReferenceReader:
         if not any(url.startswith(f"{prefix.rstrip('/')}/") for prefix in allowed):
             raise _outside(url, allowed)
         bucket, _, key = url.removeprefix("s3://").partition("/")
+        if not {".", ".."}.isdisjoint(key.split("/")):
+            # A name like any other to S3 itself, and to servers in front of files the way out.
+            raise _outside(url, allowed)
         store = self._buckets.setdefault(bucket, S3ObjectStore(bucket, access=self._s3))
         try:
             return store.get_foreign(key, self._most_bytes)

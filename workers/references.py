@@ -17,8 +17,8 @@ from shunter.workers.isolation import Failure, Retry
 
 FETCHES_AT_ONCE = 16
 
-AHEAD_ROWS = 64
-"""So many rows of a large job are fetched beside the bunch in hand."""
+FETCHED_ROWS = 64
+"""So many rows of a large job are taken at once when they are fetched, and so many more are on their way."""
 
 AHEAD_BYTES = 128 << 20
 """No further fetch begins while so much has been fetched for a large job and not been taken."""
@@ -102,9 +102,12 @@ class Backlog:
 
     def take(self, count: int) -> list[Decoded]:
         """The next rows, up to `count`, without those of jobs that have ended meanwhile."""
+        run = (self._begun or self._rest)[0][0]
+        if run.refers:
+            count = min(count, FETCHED_ROWS)
         self._begin(count)
         bunch = [self._begun.popleft() for _ in range(min(count, len(self._begun)))]
-        self._begin(AHEAD_ROWS)
+        self._begin(FETCHED_ROWS)
         return [row for row in bunch if not row[0].ended]
 
     def _begin(self, count: int) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from shunter.storage.errors import InvalidInput, PayloadError
 from shunter.storage.payload_json import from_json
-from shunter.storage.references import REF_KEY, reference
+from shunter.storage.references import REF_KEY, reference, urls_in
 from shunter.storage.scoring.chunk import Chunk, Span
 from shunter.storage.scoring.columns import column_values, to_column
 from shunter.storage.scoring.features import MOST_COLUMNS
@@ -103,7 +103,7 @@ def _text_rows(chunk: Chunk) -> ChunkRows:
     carried = {name: to_column([_cell(row, name) for row in parsed]) for name in spec.carried}
     values = [row if isinstance(row, BadRow) else _select(row, spec) for row in parsed]
     table = pa.table(carried) if carried else pa.table({}).select([])
-    refers = any(type(value) in (dict, list) for value in values) or bool(spec.fetch)
+    refers = bool(spec.fetch) or any(True for value in values for _ in urls_in(value))
     return ChunkRows(values, table, range(first, first + len(values)), refers, _columns(values, spec))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -182,4 +182,9 @@ def _array_cell(cell: Any) -> str:
 
 
 def _json(value: Any) -> str:
+    if isinstance(value, str):
+        # Outputs of mixed types are JSON text already.
+        with suppress(ValueError):
+            orjson.loads(value)
+            return value
     return orjson.dumps(value, default=str).decode()

@@ -414,3 +414,30 @@ def test_bad_rows_of_a_suspect_chunk_fail_once_and_reach_no_model(
         (outcome,) = engine.outcomes(1)
         assert (outcome.rows_succeeded, outcome.rows_failed) == (2, 1)
         assert sum(batch.rows for batch in engine.batches) == 2
+
+
+def test_files_may_be_rows_and_the_same_files_are_the_same_scoring(fleet: ScoringFleet) -> None:
+    folder = fleet.directory / "im ages"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.txt", "b.txt", "deep/c.txt"):
+        (folder / name).write_text(name)
+    (folder / ".hidden").write_text("nobody's row")
+    begun = fleet.begin("im ages", input_format="files")
+    assert fleet.begin("im ages", input_format="files").id == begun.id
+    # In an engine the bytes would stand there by now.
+    fleet.end(begun, model=lambda row: row["$ref"].removeprefix(f"{fleet.directory.as_uri()}/"))
+    assert fleet.rows() == [
+        {"path": str(folder / name), "prediction": f"im%20ages/{name}"}
+        for name in ("a.txt", "b.txt", "deep/c.txt")
+    ]
+    (folder / "b.txt").write_text("changed")
+    with pytest.raises(OutputExists):
+        fleet.begin("im ages", input_format="files")
+
+
+def test_a_column_to_be_fetched_is_one_of_the_rows(fleet: ScoringFleet) -> None:
+    pq.write_table(pa.table({"url": ["s3://b/1", None], "x": [1, 2]}), fleet.directory / "in.parquet")
+    status = fleet.score("in.parquet", columns=["url", "x"], fetch=["url"], model=lambda row: row)
+    assert (status.succeeded, status.failed) == (1, 1)
+    with pytest.raises(InvalidInput, match="fetch names 'url', which is none of the columns"):
+        fleet.begin("in.parquet", "other", columns=["x"], fetch=["url"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from shunter.producers.scoring.inspection import SAMPLE_RECORDS
 from tests.scoring_fleet import ScoringFleet, scoring_fleet
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scoring.md"
@@ -29,6 +32,8 @@ DIRT: dict[str, tuple[bytes, bytes]] = {
     "100 MB": (b'{"k": "%s", "x": 1.5}' % (b"d" * 10**8), b"%s,1.5" % (b"d" * 10**8)),
 }
 
+ODD = -1.0
+
 
 @pytest.fixture
 def fleet(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[ScoringFleet]:
@@ -36,23 +41,32 @@ def fleet(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Scoring
         yield fleet
 
 
+def model(x: Any) -> float:
+    """Numbers as they are, and one number for all else."""
+    return x if isinstance(x, float) and math.isfinite(x) else ODD
+
+
 def got(fleet: ScoringFleet, format: str, dirt: bytes, name: str, *, front: bytes = b"") -> str:
-    """What became of a row between two good ones, in the words of the document."""
+    """What became of a row between good ones, which tell the types of a CSV, in the document's words."""
     first, last = GOOD[format]
     header = b"k,x\n" if format == "csv" else b""
-    text = front + header + b"\n".join((first, dirt, last, b""))
+    text = front + header + b"\n".join((*[first] * SAMPLE_RECORDS, dirt, last, b""))
     (fleet.directory / f"{name}.{format}").write_bytes(text)
     output = f"{name}-{format}"
-    fleet.score(f"{name}.{format}", output, columns=["x"], key="k", model=lambda x: x, format="jsonl")
-    lines = (fleet.directory / output / "part-000000.jsonl").read_text().splitlines()
-    assert lines[0] == '{"k":"a","prediction":0.5}'
+    asked: dict[str, Any] = {"columns": ["x"], "key": "k", "format": "jsonl"}
+    asked["chunk_rows"] = 2 * SAMPLE_RECORDS
+    fleet.score(f"{name}.{format}", output, model=model, **asked)
+    parts = sorted((fleet.directory / output).glob("part-*.jsonl"))
+    lines = [line for part in parts for line in part.read_text().splitlines()]
+    assert lines[:SAMPLE_RECORDS] == ['{"k":"a","prediction":0.5}'] * SAMPLE_RECORDS
     assert lines[-1] == '{"k":"z","prediction":2.5}'
     errors = [line["code"] for line in fleet.errors(output)]
     if errors:
         return ", ".join(f"`{code}`" for code in errors)
-    if len(lines) == 2:
+    (row,) = lines[SAMPLE_RECORDS:-1] or ("",)
+    if not row:
         return "skipped"
-    return "read" if lines[1].endswith(":1.5}") else f"read as {lines[1].rpartition(':')[2][:-1]}"
+    return "read" if row.endswith(":1.5}") else "given to the model as it is"
 
 
 def test_the_document_tells_what_each_kind_of_dirt_got(fleet: ScoringFleet) -> None:

@@ -17,7 +17,8 @@ from tests.scoring_fleet import ScoringFleet, scoring_fleet, write_lines
 
 TABLE = """
 DROP SCHEMA IF EXISTS theirs CASCADE; CREATE SCHEMA theirs;
-CREATE TABLE theirs.scores (id text PRIMARY KEY, note text, low int, both float8[], told jsonb, kept int DEFAULT 7)
+CREATE TABLE theirs.scores (id text PRIMARY KEY, note text, low int, two float8[], told jsonb,
+    kept int DEFAULT 7)
 """
 
 
@@ -41,7 +42,7 @@ def ask(fleet: ScoringFleet, statement: str) -> list[tuple[Any, ...]]:
 
 
 def model(x: Any) -> dict[str, Any]:
-    return {"low": x, "both": [x / 2, None], "told": {"it's": ['"', x]}}
+    return {"low": x, "two": [x / 2, None], "told": {"it's": ['"', x]}}
 
 
 def begin(fleet: ScoringFleet, url: str, file: str = "in.jsonl", **options: Any) -> ScoringStatus:
@@ -60,7 +61,7 @@ def test_rows_are_inserted_or_updated_by_their_key(fleet: ScoringFleet, database
     status = fleet.end(begin(fleet, database_url), model=model)
     assert (status.state, status.succeeded, status.failed) == ("complete", 10, 1)
     assert status.output == f"{database_url}#theirs.scores"
-    rows = ask(fleet, "SELECT id, note, low, both, told, kept FROM theirs.scores ORDER BY id")
+    rows = ask(fleet, "SELECT id, note, low, two, told, kept FROM theirs.scores ORDER BY id")
     scored = [
         (f"n{n}", f'a, "b"\n{n}', n, [n / 2, None], {"it's": ['"', n]}, 3 if n == 3 else 7) for n in range(10)
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shunter.storage.errors import SettingsError
-from shunter.storage.settings import Settings, redact
+from shunter.storage.settings import Settings, fetch_prefixes, redact
 
 GOOD = {
     "SHUNTER_DATABASE_URL": "postgresql://me:secret@db:5432/shunter",
@@ -139,3 +139,12 @@ def test_what_has_ended_is_kept_for_days() -> None:
 def test_days_that_make_no_sense_are_refused(name: str, days: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is .*number of days"):
         Settings.from_environment({name: days})
+
+
+def test_rows_may_refer_to_the_stores_own_bucket_unless_prefixes_are_named() -> None:
+    assert fetch_prefixes("s3://bucket/shunter", {}) == ("s3://bucket",)
+    assert fetch_prefixes("file:///data/objects", {}) == ("file:///data/objects",)
+    named = {"SHUNTER_FETCH_FROM": "s3://images/in, file:///data,"}
+    assert fetch_prefixes("s3://bucket", named) == ("s3://images/in", "file:///data")
+    with pytest.raises(SettingsError, match="SHUNTER_FETCH_FROM is 'http://x'"):
+        Settings(fetch_from="s3://images,http://x")

@@ -91,3 +91,12 @@ def test_a_row_with_other_inputs_is_refused(row: Any, words: str) -> None:
         PAIR.check_rows([PAIR.example_row(), row])
     assert words in refused.value.message
     assert (refused.value.field or "").startswith("rows[1]")
+
+
+def test_a_reference_stands_for_bytes_and_for_nothing_else() -> None:
+    there = {"$ref": "s3://bucket/key"}
+    Signature({"image": TensorSpec("bytes")}).check_rows([there, b"x"])
+    Signature({"image": TensorSpec("bytes"), "n": TensorSpec("int64")}).check_rows([{"image": there, "n": 1}])
+    for spec in (TensorSpec("string"), TensorSpec("float32", (2,))):
+        with pytest.raises(InvalidInput):
+            Signature({"image": spec}).check_rows([there])
