@@ -137,7 +137,7 @@ def resume(name: str, *, backfill_only: bool) -> None:
 
     with Client() as client:
         handle = client.schedule(name)
-        echonext_window(handle.resumebackfill_words() if backfill_only else handle.resume())
+        echo_next(handle.resume_backfill() if backfill_only else handle.resume())
 
 
 @schedule.command()

@@ -28,15 +28,16 @@ def print_schedule(status: ScheduleStatus, *, as_json: bool) -> None:
         if value not in (None, False, (), []):
             click.echo(f"{fact:<18} {', '.join(value) if isinstance(value, list | tuple) else value}")
     click.echo(f"{'backfill':<18} {backfill_words(status) or 'none'}")
-    echonext_window(status)
+    echo_next(status)
 
 
-def echonext_window(status: ScheduleStatus) -> None:
+def echo_next(status: ScheduleStatus) -> None:
+    """When its next window begins."""
     click.echo(f"{'next window':<18} {next_window(status)}")
 
 
 def next_window(status: ScheduleStatus) -> str:
-    """The same in words."""
+    """That in words."""
     return "paused" if status.paused else ", ".join(in_utc(start) for start in status.next_windows[:1])
 
 
