@@ -11,6 +11,7 @@ from shunter.commands.output import as_json_option, print_json, print_table
 from shunter.commands.schedule_add import add
 from shunter.commands.schedule_output import (
     backfill_words,
+    echo_next,
     history_line,
     in_utc,
     next_window,
@@ -119,7 +120,7 @@ def pause(name: str, *, backfill_only: bool) -> None:
 
     with Client() as client:
         handle = client.schedule(name)
-        _ = handle.pausebackfill_words() if backfill_only else handle.pause()
+        _ = handle.pause_backfill() if backfill_only else handle.pause()
     click.echo(f"paused: `shunter schedule resume {name}{' --backfill' * backfill_only}` lets it go on")
 
 
