@@ -109,7 +109,7 @@ class HistoryDocument(BaseModel):
     """Some windows, the latest first; `next_cursor` is null on the last page."""
 
     windows: list[WindowDocument]
-    next_cursor: str | None
+    next_cursor: int | None
 
 
 class BackfilledDocument(BaseModel):

@@ -135,15 +135,19 @@ class ScheduleFiring:
         for standing in standings:
             for window in standing.open:
                 finish_at = standing.schedule.definition.finish_at(window.start)
-                if finish_at is None or window.scoring is None or window.warning is not None:
+                if finish_at is None or window.warning is not None:
                     continue
-                said = warning(self._pace(cursor, window.scoring), now=now, finish_at=finish_at)
+                pace = None if window.scoring is None else self._pace(cursor, window.scoring)
+                said = warning(pace, now=now, finish_at=finish_at)
                 if said is not None and rounds.warn(cursor, window, said):
-                    raised = standing.schedule.definition.may_raise_priority and rounds.raise_priority(
-                        cursor, window.scoring
-                    )
-                    how = "; its next chunks go as standard" if raised else ""
-                    log.warning("%s of %s is late: %s%s", window.start, standing.schedule.name, said, how)
+                    self._hurry(cursor, standing.schedule, window)
+                    log.warning("%s of %s is late: %s", window.start, standing.schedule.name, said)
+
+    def _hurry(self, cursor: Cursor, known: Schedule, window: Window) -> None:
+        if window.scoring is None or not known.definition.may_raise_priority:
+            return
+        if rounds.raise_priority(cursor, window.scoring):
+            log.info("the next chunks of %s of %s go as standard", window.start, known.name)
 
     def _pace(self, cursor: Cursor, scoring: UUID) -> Pace:
         progress = rounds.progress_of(cursor, scoring)

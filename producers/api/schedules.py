@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -26,11 +26,16 @@ from shunter.producers.schedule_schemas import (
 from shunter.producers.schedules.documents import schedule_document, window_document
 from shunter.producers.schedules.request import DateRange
 from shunter.storage.errors import InvalidInput
-from shunter.storage.schedules.definition import Definition
+from shunter.storage.schedules.definition import NAME, Definition
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
 
 MAX_PAGE = 100
+
+LAST_S = 100_000_000_000
+"""Seconds since 1970 that a page of windows may begin at: the year 5138."""
+
+Name = Annotated[str, Path(pattern=f"^{NAME.pattern}$")]
 
 
 @router.post(
@@ -55,11 +60,13 @@ async def add(request: Request, context: WithContext) -> Response:
 def find(
     context: WithContext,
     *,
-    cursor: Annotated[str, Query(description="`next_cursor` of the page before.")] = "",
+    cursor: Annotated[
+        str, Query(pattern=f"^({NAME.pattern})?$", description="`next_cursor` of the page before.")
+    ] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """A page at a time."""
-    found = context.backend.schedules.find(after=_text("cursor", cursor), limit=limit + 1)
+    found = context.backend.schedules.find(after=cursor, limit=limit + 1)
     more = found[limit - 1].name if len(found) > limit else None
     documents = [schedule_document(status) for status in found[:limit]]
     return answer({"schedules": documents, "next_cursor": more})
@@ -68,9 +75,9 @@ def find(
 @router.get(
     "/{name}", summary="A schedule", response_model=ScheduleDocument, responses=problems(404, 422, 503)
 )
-def get(context: WithContext, name: str) -> Response:
+def get(context: WithContext, name: Name) -> Response:
     """What it says, its next windows, and how its backfill stands."""
-    return answer(schedule_document(context.backend.schedules.get(_text("name", name))))
+    return answer(schedule_document(context.backend.schedules.get(name)))
 
 
 @router.delete(
@@ -79,9 +86,9 @@ def get(context: WithContext, name: str) -> Response:
     response_model=RemovedDocument,
     responses=problems(404, 422, 503),
 )
-def remove(context: WithContext, name: str) -> Response:
+def remove(context: WithContext, name: Name) -> Response:
     """Forgets it and its history; scorings under way go on, and datasets stay."""
-    context.backend.schedules.remove(_text("name", name))
+    context.backend.schedules.remove(name)
     return answer({"name": name})
 
 
@@ -91,9 +98,9 @@ def remove(context: WithContext, name: str) -> Response:
     response_model=ScheduleDocument,
     responses=problems(404, 422, 503),
 )
-def pause(context: WithContext, name: str) -> Response:
+def pause(context: WithContext, name: Name) -> Response:
     """Begins no window any more; what is under way goes on."""
-    return answer(schedule_document(context.backend.schedules.pause(_text("name", name), paused=True)))
+    return answer(schedule_document(context.backend.schedules.pause(name, paused=True)))
 
 
 @router.post(
@@ -102,9 +109,9 @@ def pause(context: WithContext, name: str) -> Response:
     response_model=ScheduleDocument,
     responses=problems(404, 422, 503),
 )
-def resume(context: WithContext, name: str) -> Response:
+def resume(context: WithContext, name: Name) -> Response:
     """Windows that passed meanwhile are missed, and treated as the schedule says."""
-    return answer(schedule_document(context.backend.schedules.pause(_text("name", name), paused=False)))
+    return answer(schedule_document(context.backend.schedules.pause(name, paused=False)))
 
 
 @router.post(
@@ -115,12 +122,12 @@ def resume(context: WithContext, name: str) -> Response:
     responses=problems(400, 404, 413, 415, 422, 503),
     openapi_extra=body_of(RunBody),
 )
-async def run(request: Request, context: WithContext, name: str) -> Response:
+async def run(request: Request, context: WithContext, name: Name) -> Response:
     """The latest window if none is named; one that was fired is left alone, but for `again`."""
     body = read_model(RunBody, await read_body(request, context.max_body_bytes))
     window = None if body.window is None else _moment("window", body.window)
     status = await run_in_threadpool(
-        lambda: context.backend.schedules.run(_text("name", name), window=window, again=body.again)
+        lambda: context.backend.schedules.run(name, window=window, again=body.again)
     )
     return answer(window_document(status), 202)
 
@@ -133,12 +140,12 @@ async def run(request: Request, context: WithContext, name: str) -> Response:
     responses=problems(400, 404, 413, 415, 422, 503),
     openapi_extra=body_of(BackfillBody),
 )
-async def backfill(request: Request, context: WithContext, name: str) -> Response:
+async def backfill(request: Request, context: WithContext, name: Name) -> Response:
     """Queues the windows of these days that have no dataset yet, each once."""
     body = read_model(BackfillBody, await read_body(request, context.max_body_bytes))
     days = DateRange.of(body.first, body.last)
     queued = await run_in_threadpool(
-        lambda: context.backend.schedules.backfill(_text("name", name), days, at_once=body.at_once)
+        lambda: context.backend.schedules.backfill(name, days, at_once=body.at_once)
     )
     return answer({"windows": queued}, 202)
 
@@ -149,7 +156,7 @@ async def backfill(request: Request, context: WithContext, name: str) -> Respons
     response_model=ScheduleDocument,
     responses=problems(404, 422, 503),
 )
-def pause_backfill(context: WithContext, name: str) -> Response:
+def pause_backfill(context: WithContext, name: Name) -> Response:
     """Begins no window of it any more; the schedule goes on."""
     return _hold_backfill(context, name, paused=True)
 
@@ -160,7 +167,7 @@ def pause_backfill(context: WithContext, name: str) -> Response:
     response_model=ScheduleDocument,
     responses=problems(404, 422, 503),
 )
-def resume_backfill(context: WithContext, name: str) -> Response:
+def resume_backfill(context: WithContext, name: Name) -> Response:
     """Goes on where it stopped."""
     return _hold_backfill(context, name, paused=False)
 
@@ -173,28 +180,23 @@ def resume_backfill(context: WithContext, name: str) -> Response:
 )
 def history(
     context: WithContext,
-    name: str,
+    name: Name,
     *,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[
+        int | None, Query(ge=0, le=LAST_S, description="`next_cursor` of the page before.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """A page at a time, the latest first."""
-    before = None if cursor is None else _moment("cursor", cursor)
-    found = context.backend.schedules.history(_text("name", name), before=before, limit=limit + 1)
-    more = found[limit - 1].window_start.isoformat() if len(found) > limit else None
+    before = None if cursor is None else datetime.fromtimestamp(cursor, UTC)
+    found = context.backend.schedules.history(name, before=before, limit=limit + 1)
+    more = int(found[limit - 1].window_start.timestamp()) if len(found) > limit else None
     return answer({"windows": [window_document(each) for each in found[:limit]], "next_cursor": more})
 
 
-def _hold_backfill(context: WithContext, name: str, *, paused: bool) -> Response:
-    status = context.backend.schedules.pause(_text("name", name), paused=paused, backfill_only=True)
+def _hold_backfill(context: WithContext, name: Name, *, paused: bool) -> Response:
+    status = context.backend.schedules.pause(name, paused=paused, backfill_only=True)
     return answer(schedule_document(status))
-
-
-def _text(field: str, value: str) -> str:
-    """Text that Postgres can compare; InvalidInput."""
-    if "\x00" in value or not value.isprintable():
-        raise InvalidInput(f"{field} is {value!r:.80}: give the name of a schedule", field=field)
-    return value
 
 
 def _moment(field: str, text: str) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -46,7 +47,7 @@ class HttpSchedules:
     def history(
         self, name: str, *, before: datetime | None = None, limit: int = 50
     ) -> Sequence[WindowStatus]:
-        params = {"limit": limit, **({} if before is None else {"cursor": before.isoformat()})}
+        params = {"limit": limit, **({} if before is None else {"cursor": math.ceil(before.timestamp())})}
         answer = self._request("GET", f"{_path(name)}/history", params=params)
         return [read_window_document(document) for document in answer["windows"]]
 

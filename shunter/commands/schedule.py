@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from shunter.commands.durations import DURATION
 from shunter.commands.output import as_json_option, print_json, print_table
-from shunter.commands.score import duration, names
+from shunter.commands.schedule_add import add
+from shunter.commands.schedule_output import (
+    backfill_words,
+    echo_next,
+    history_line,
+    in_utc,
+    next_window,
+    print_schedule,
+)
 
 if TYPE_CHECKING:
-    from shunter.producers.client import MissedName, OverlapName
     from shunter.producers.schedules.request import ScheduleStatus, WindowStatus
 
 EXIT_FAILED = 1
-FORMATS = ["parquet", "jsonl", "csv"]
-PRIORITIES = ["interactive", "standard", "bulk"]
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 name_argument = click.argument("name")
@@ -50,95 +54,7 @@ def schedule() -> None:
     """
 
 
-@schedule.command("add")
-@name_argument
-@click.option("--cron", required=True, metavar="LINE", help="minute hour day month weekday: '0 2 * * *'.")
-@click.option("--timezone", default="UTC", show_default=True, metavar="ZONE", help="Such as Europe/Berlin.")
-@click.option("--model", required=True, help="The model that scores.")
-@click.option("--version", type=click.IntRange(min=1), help="Its version.  [default: the newest at the time]")
-@click.option("--input", "input_", required=True, metavar="GLOB|URL", help="With {date}, or without.")
-@click.option("--output", required=True, metavar="DIR|URL", help="With {date}: each window has its own.")
-@click.option("--column", "columns", multiple=True, callback=names, metavar="A,B", help="What makes a row.")
-@click.option("--key", metavar="K", help="The column that names the rows.")
-@click.option("--keep", multiple=True, callback=names, metavar="C,D", help="Columns to carry to the output.")
-@click.option("--format", type=click.Choice(FORMATS), default="parquet", show_default=True)
-@click.option("--input-format", type=click.Choice(FORMATS), help="If names do not tell it.")
-@click.option("--max-errors", metavar="N|P%", help="Stop a window when more rows than that have failed.")
-@click.option("--keep-failed", is_flag=True, help="Keep failed rows in the output, with null predictions.")
-@click.option("--priority", type=click.Choice(PRIORITIES), default="bulk", show_default=True)
-@click.option("--chunk-rows", type=click.IntRange(min=1), help="Rows to a chunk.  [default: measured]")
-@click.option(
-    "--missed",
-    type=click.Choice(["catch-up", "skip", "latest"]),
-    default="catch-up",
-    show_default=True,
-    help="Windows that began while no worker was there: all, none, or only the latest of them.",
-)
-@click.option(
-    "--overlap",
-    type=click.Choice(["queue", "skip"]),
-    default="queue",
-    show_default=True,
-    help="A window that begins while an earlier one is under way.",
-)
-@click.option(
-    "--wait-for-input",
-    type=DURATION,
-    default="0s",
-    show_default=True,
-    metavar="TIME",
-    help="Look for missing input so long, such as 2h, before the window fails.",
-)
-@click.option("--finish-by", metavar="HH:MM", help="Warn when the measured rate says it will be later.")
-@click.option("--may-raise-priority", is_flag=True, help="And let the rest go as standard instead of bulk.")
-@click.option("--incremental", is_flag=True, help="Score only files that no earlier window has.")
-@as_json_option
-def add(
-    name: str,
-    *,
-    cron: str,
-    timezone: str,
-    input_: str,
-    missed: MissedName,
-    overlap: OverlapName,
-    wait_for_input: float,
-    finish_by: str | None,
-    may_raise_priority: bool,
-    incremental: bool,
-    as_json: bool,
-    **asked: Any,
-) -> None:
-    """Add the schedule NAME; its windows begin from now on. The same command again changes nothing.
-
-    \b
-    In --input and --output
-      {date}             is the window's date in --timezone, as 2026-01-31
-      {date:%Y/%m/%d}    is written as strftime does
-      {date-1d}          is the day before
-      {window_start}     is the instant in UTC, as 20260131T010000Z, for lines that fire more than daily
-
-    \b
-    shunter schedule add nightly --cron '0 2 * * *' --timezone Europe/Berlin --model digits \\
-        --input 's3://lake/{date-1d:%Y/%m/%d}/*.parquet' --output 's3://scored/{date-1d}' --key id \\
-        --wait-for-input 2h --finish-by 06:00
-    """
-    from shunter.producers.client import Client
-    from shunter.storage.scoring.request import ScoringRequest
-
-    with Client() as client:
-        added = client.add_schedule(
-            name,
-            ScoringRequest(input=input_, **asked),
-            cron=cron,
-            timezone=timezone,
-            missed=missed,
-            overlap=overlap,
-            wait_for_input_s=wait_for_input,
-            finish_by=finish_by,
-            may_raise_priority=may_raise_priority,
-            incremental=incremental,
-        )
-        _print_schedule(added.status(), as_json=as_json)
+schedule.add_command(add)
 
 
 @schedule.command("list")
@@ -167,8 +83,8 @@ def list_schedules(*, as_json: bool) -> None:
                 status.definition["cron"],
                 status.definition["timezone"],
                 status.definition["request"]["model"],
-                _next(status),
-                _backfill(status),
+                next_window(status),
+                backfill_words(status),
             )
             for status in found
         ],
@@ -187,7 +103,7 @@ def show(name: str, *, as_json: bool) -> None:
     from shunter.producers.client import Client
 
     with Client() as client:
-        _print_schedule(client.schedule(name).status(), as_json=as_json)
+        print_schedule(client.schedule(name).status(), as_json=as_json)
 
 
 @schedule.command()
@@ -222,7 +138,7 @@ def resume(name: str, *, backfill_only: bool) -> None:
 
     with Client() as client:
         handle = client.schedule(name)
-        _echo_next(handle.resume_backfill() if backfill_only else handle.resume())
+        echo_next(handle.resume_backfill() if backfill_only else handle.resume())
 
 
 @schedule.command()
@@ -245,7 +161,7 @@ def run(name: str, *, window: datetime | None, again: bool, as_json: bool) -> No
     if as_json:
         print_json(window_document(status))
         return
-    click.echo(f"the window of {_local(status.window_start)} is {status.state}")
+    click.echo(f"the window of {in_utc(status.window_start)} is {status.state}")
     if status.error is not None:
         click.echo(f"  {status.error['code']}: {status.error['message']}")
     if status.state in ("failed", "skipped", "cancelled"):
@@ -304,7 +220,7 @@ def history(name: str, *, limit: int, as_json: bool) -> None:
         return
     print_table(
         ["WINDOW", "STATE", "ROWS", "FAILED", "TIME", "DRIFT", "REPORT", "WHY"],
-        [_line(status) for status in found],
+        [history_line(status) for status in found],
     )
 
 
@@ -324,54 +240,3 @@ def remove(name: str, *, yes: bool) -> None:
     with Client() as client:
         client.schedule(name).remove()
     click.echo(f"the schedule {name} is removed")
-
-
-def _print_schedule(status: ScheduleStatus, *, as_json: bool) -> None:
-    from shunter.producers.schedules.documents import schedule_document
-
-    document = schedule_document(status)
-    if as_json:
-        print_json(document)
-        return
-    facts = {**status.definition, **status.definition["request"]}
-    del facts["request"]
-    for fact, value in {"name": status.name, **facts}.items():
-        if value not in (None, False, (), []):
-            click.echo(f"{fact:<18} {', '.join(value) if isinstance(value, list | tuple) else value}")
-    click.echo(f"{'backfill':<18} {_backfill(status) or 'none'}")
-    _echo_next(status)
-
-
-def _echo_next(status: ScheduleStatus) -> None:
-    click.echo(f"{'next window':<18} {_next(status)}")
-
-
-def _next(status: ScheduleStatus) -> str:
-    return "paused" if status.paused else ", ".join(_local(start) for start in status.next_windows[:1])
-
-
-def _backfill(status: ScheduleStatus) -> str:
-    backfill = status.backfill
-    if not (backfill.pending or backfill.running):
-        return ""
-    held = ", paused" if backfill.paused else ""
-    return f"{backfill.pending} pending, {backfill.running} running{held}"
-
-
-def _line(status: WindowStatus) -> tuple[object, ...]:
-    done = status.succeeded + status.failed
-    told = [status.error and f"{status.error['code']}: {status.error['message']}", status.warning]
-    return (
-        _local(status.window_start),
-        status.state,
-        done if status.scoring else "",
-        status.failed if status.scoring else "",
-        "" if status.seconds is None else duration(status.seconds),
-        status.drift,
-        f"shunter report {status.scoring}" if status.scoring else "",
-        "; ".join(text for text in told if text),
-    )
-
-
-def _local(start: datetime) -> str:
-    return f"{start:%Y-%m-%d %H:%M}Z"

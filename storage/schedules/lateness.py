@@ -24,11 +24,11 @@ class Pace:
         return self.rows_done / self.elapsed_s if self.rows_done and self.elapsed_s else self.fleet_rate
 
 
-def warning(pace: Pace, *, now: datetime, finish_at: datetime) -> str | None:
-    """Why a window will be late, None while it will not be or nobody can say."""
+def warning(pace: Pace | None, *, now: datetime, finish_at: datetime) -> str | None:
+    """Why a window will be late, None while it will not be or nobody can say; `pace` once it has begun."""
     if now >= finish_at:
         return f"it has not ended by {finish_at:%Y-%m-%d %H:%M} UTC"
-    if not pace.rate:
+    if pace is None or not pace.rate:
         return None
     left = pace.rows_known - pace.rows_done
     ends_at = now + timedelta(seconds=left / pace.rate)

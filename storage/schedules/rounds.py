@@ -70,8 +70,8 @@ WHERE schedule = %(schedule)s AND start = %(start)s AND state = '{WindowState.PE
 
 WARN = f"""
 UPDATE schedule_windows SET warning = %(warning)s
-WHERE schedule = %(schedule)s AND start = %(start)s AND state = '{WindowState.STARTED}' AND warning IS NULL
-RETURNING start
+WHERE schedule = %(schedule)s AND start = %(start)s AND warning IS NULL
+  AND state IN ('{WindowState.PENDING}', '{WindowState.STARTED}') RETURNING start
 """
 
 # What has been queued already stays in its list: at most 128 chunks of about two seconds.

@@ -19,7 +19,7 @@ def test_each_night_and_each_day_of_a_backfill_is_scored_once(
     monkeypatch.setenv(failpoints.VARIABLE, "")
     rng = chosen()
     season = rng.choice(["spring", "autumn"])
-    verdict = campaign(tmp_path, rng, nights=size(4, 20), days=size(3, 30), season=season)
+    verdict = campaign(tmp_path, rng, nights=size(3, 20), days=size(2, 30), season=season)
     report(verdict)
     assert verdict.wrong == []
-    assert verdict.windows == size(7, 50)
+    assert verdict.windows == size(5, 50)

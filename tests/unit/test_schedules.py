@@ -161,6 +161,18 @@ def test_a_window_that_begins_too_early_queues_or_is_skipped() -> None:
     assert decided(Standing(schedule(overlap=Overlap.SKIP), [backfill]), MIDNIGHT) == ["10 pending"]
 
 
+def test_two_windows_that_begin_before_anybody_looks_overlap_as_well() -> None:
+    often = schedule(
+        MIDNIGHT,
+        cron="*/5 * * * *",
+        overlap=Overlap.SKIP,
+        request=replace(REQUEST, output="/out/{window_start}"),
+    )
+    decision = decide(Standing(often, []), MIDNIGHT + timedelta(minutes=10))
+    assert decision is not None
+    assert [w.state for w in decision.windows] == [WindowState.PENDING, WindowState.SKIPPED]
+
+
 def test_of_very_many_missed_windows_only_the_very_last_is_the_latest() -> None:
     minutely = schedule(
         MIDNIGHT,
