@@ -80,7 +80,7 @@ def _measure(directory: Path, rows: int) -> None:
     chunks = [_run(directory, number, clock) for number in range(rows // CHUNK_ROWS)]
     sketches, whole = clock.seconds["sketches"], clock.seconds["whole"]
     say(f"{rows:,} rows in {whole:.1f} s of CPU; sketches {sketches / whole:.1%}")
-    say(say(f"{sketches / rows / (len(COLUMNS) + 1) * 1e9:.0f} ns for each row of a column"))
+    say(f"{sketches / rows / (len(COLUMNS) + 1) * 1e9:.0f} ns for each row of a column")
     before = _peak()
     with clock.on("report"):
         built = build(_facts(directory, chunks))
