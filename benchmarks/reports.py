@@ -47,16 +47,16 @@ COLUMNS = ("x", "amount", "word")
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds by what they were spent on."""
+    """CPU seconds by what they were spent on, whoever else is on the machine."""
 
     seconds: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def on(self, what: str) -> Iterator[None]:
         """Time the block."""
-        began = time.perf_counter()
+        began = time.process_time()
         yield
-        self.seconds[what] += time.perf_counter() - began  # type: ignore[assignment]  # seconds are no counts
+        self.seconds[what] += time.process_time() - began  # type: ignore[assignment]  # seconds are no counts
 
 
 def main() -> None:
@@ -79,8 +79,8 @@ def _measure(directory: Path, rows: int) -> None:
     _time(chunk_files, "encode_sketches", clock)
     chunks = [_run(directory, number, clock) for number in range(rows // CHUNK_ROWS)]
     sketches, whole = clock.seconds["sketches"], clock.seconds["whole"]
-    say(f"{rows:,} rows in {whole:.1f} s, {rows / whole:,.0f} rows/s; sketches {sketches / whole:.1%}")
-    say(say(f"{sketches / rows / (len(COLUMNS) + 1) * 1e9:.0f} ns for each row of a column"))
+    say(f"{rows:,} rows in {whole:.1f} s of CPU; sketches {sketches / whole:.1%}")
+    say(f"{sketches / rows / (len(COLUMNS) + 1) * 1e9:.0f} ns for each row of a column")
     before = _peak()
     with clock.on("report"):
         built = build(_facts(directory, chunks))
@@ -137,7 +137,12 @@ def _run(directory: Path, number: int, clock: Clock) -> str:
         version=1,
         priority=Priority.BULK,
         rows=CHUNK_ROWS,
+        attempts=0,
+        deaths=0,
+        deadline_in_s=None,
+        queued_s=0.0,
         input=encode_chunk(chunk),
+        input_key=None,
     )
     run = JobRun.of(Run(job), now=0.0)
     with clock.on("whole"):
