@@ -26,9 +26,9 @@ class Finding:
     remedy: str = ""
 
     def line(self) -> str:
-        """For people."""
+        """For people: one line, also of a message that has several, such as a traceback."""
         remedy = f" \u2013 {self.remedy}" if self.remedy else ""
-        return f"{self.level:<4}  {self.check}: {self.message}{remedy}"
+        return f"{self.level:<4}  {self.check}: {' '.join(self.message.split())}{remedy}"
 
 
 def ok(check: str, message: str) -> Finding:

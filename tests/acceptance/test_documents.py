@@ -54,13 +54,12 @@ def run(up: Up, block: Block, names: dict[str, str]) -> None:
     for name, value in names.items():
         code = code.replace(name, value)
     command = ["bash", "-c", PRELUDE + code] if block.language == "sh" else [sys.executable, "-P", "-c", code]
-    exports = {} if "shunter env" in block.code else up.exports()
     path = f"{up.directory / 'bin'}{os.pathsep}{os.environ['PATH']}"
     api = up.wait_until_ready()["api"].removeprefix("http://")
     ran = subprocess.run(
         command,
         cwd=up.directory,
-        env={**os.environ, **exports, **PLUGIN, "PATH": path, "API": api, "PYTHON": sys.executable},
+        env={**os.environ, **up.exports(), **PLUGIN, "PATH": path, "API": api, "PYTHON": sys.executable},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

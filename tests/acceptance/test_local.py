@@ -35,7 +35,7 @@ class Model:
 def at_work(database: Database) -> tuple[str, int, int] | None:
     """What the only worker says that its first model is at."""
     work = next(s.at_work for worker in WorkerRegistry(database).present() for s in worker.serves)
-    return None if work is None else (work.stage, work.rows, work.jobs)
+    return (work.stage, work.rows, work.jobs) if work is not None else None
 
 
 def test_a_fleet_for_a_block_serves_models_by_name_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_jobs_without_an_envelope_are_told_of_once_the_relay_should_have_pushed_
 
 
 def test_a_version_that_does_not_load_or_waits_for_memory_is_named_with_its_worker() -> None:
-    serves = (Serving("digits", 1, "failed", "no 'weights'"), Serving("words", 2, "waiting_for_memory"))
+    serves = (Serving("digits", 1, "failed", "no\n  'weights'"), Serving("words", 2, "waiting_for_memory"))
     failed, waits = lines(fleet(workers=(worker(serves=serves),)))
     assert "digits version 1 cannot be loaded on gpu0@here: no 'weights'" in failed
     assert "words version 2 waits for memory on gpu0@here" in waits

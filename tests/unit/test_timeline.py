@@ -83,7 +83,7 @@ def test_a_running_job_tells_what_its_worker_has_in_hand() -> None:
 def test_a_failed_job_ends_with_its_error() -> None:
     error = {"code": "model_load_failed", "message": "no weights"}
     failed = replace(job(state=JobState.FAILED, epoch=3, finished_at=after(4)), error=error)
-    last = Attempt(3, after(4), "gpu0@here", "model_load_failed", "no weights")
-    events = timeline(failed, [last], None)
-    assert told(events) == ["submitted", "settled"]
+    first = Attempt(2, after(2), "gpu0@here", "model_load_failed", "no weights")
+    events = timeline(failed, [first, replace(first, epoch=3, at=after(4))], None)
+    assert told(events) == ["submitted", "run_failed", "settled"]
     assert events[-1].detail == "failed: 0 of 3 rows succeeded; model_load_failed: no weights"
