@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shunter.producers.scoring.inspection import SAMPLE_RECORDS
+from shunter.storage.scoring.inspection import SAMPLE_RECORDS
 from tests.scoring_fleet import ScoringFleet, scoring_fleet
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scoring.md"
