@@ -24,8 +24,8 @@ WEEKS_AGO = (4, 6)
 
 # Single-row jobs with small blocks, as most are; the id's first half is its time.
 FILL = """
-INSERT INTO jobs (id, model, version, priority, rows, rows_succeeded, state, epoch, input, output, enqueued_at,
-    created_at, started_at, finished_at)
+INSERT INTO jobs (id, model, version, priority, rows, rows_succeeded, state, epoch, input, output,
+    enqueued_at, created_at, started_at, finished_at)
 SELECT (lpad(to_hex((extract(epoch FROM %(moment)s::timestamptz) * 1000)::bigint), 12, '0')
         || '7000' || '8000' || lpad(to_hex(number), 12, '0'))::uuid,
     'digits', 1, 1, 1, 1, 'succeeded', 1, decode(repeat('ab', 300), 'hex'), decode(repeat('cd', 60), 'hex'),
