@@ -53,6 +53,8 @@ class Scheduler:
         known = self._repository.get(name)
         now = self._repository.now()
         asked = now if window is None else window
+        if asked.tzinfo is None:
+            raise InvalidInput(f"window is {asked.isoformat()}: give it with its offset", field="window")
         if asked > now or asked.year < FIRST_YEAR:
             raise InvalidInput(
                 f"the window of {asked.isoformat()} has not begun: run a past one", field="window"

@@ -109,6 +109,8 @@ def test_refusals_are_the_same_either_way(client: Client, fleet: ScheduleFleet) 
         nightly.backfill(date(2026, 1, 9), date(2026, 1, 8))
     with pytest.raises(InvalidInput, match="has not begun"):
         nightly.run(window=NOON + timedelta(days=9))
+    with pytest.raises(InvalidInput, match="offset"):
+        nightly.run(window=datetime(2026, 1, 10))
     with pytest.raises(InvalidInput, match="name is"):
         client.schedule("Nightly!")
 
