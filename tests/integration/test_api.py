@@ -15,6 +15,7 @@ from shunter.producers.api import create_app
 from shunter.storage.database import Database
 from shunter.storage.ids import new_id
 from shunter.storage.settings import Settings
+from shunter.storage.software import VERSION
 from shunter.storage.worker_registry import WorkerRegistry
 from tests.api_server import serving
 from tests.fake_worker import FakeWorker, register_models
@@ -307,7 +308,8 @@ class TestFleet:
             None,
         )
         ready = {"model": "echo", "version": 1, "state": "ready", "error": None}
-        assert {**ready, "loads": 0, "memory_bytes": None} in document["serves"]
+        assert {**ready, "loads": 0, "memory_bytes": None, "at_work": None} in document["serves"]
+        assert document["software"] == VERSION
 
     def test_the_batches_of_a_model_say_why_they_were_closed(
         self, api: httpx.Client, settings: Settings, worker: FakeWorker
@@ -382,7 +384,7 @@ def test_a_database_that_is_not_migrated_is_told_with_the_remedy(
 ) -> None:
     with serving(create_app(replace(settings, database_url=empty_database_url))) as url:
         answer = httpx.get(f"{url}/readyz")
-    assert "shunter migrate" in problem(answer, 503, "database_unavailable")["detail"]
+    assert "shunter migrate" in problem(answer, 503, "schema_mismatch")["detail"]
 
 
 def test_a_key_is_asked_for_under_v1_alone(settings: Settings) -> None:
