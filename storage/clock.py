@@ -2,8 +2,7 @@
 
     SHUNTER_TEST_CLOCK=/path/of/a/file      its text is an ISO time with an offset, read anew each time
 
-It counts only in processes that may also be broken on purpose, by a variable SHUNTER_FAILPOINTS, even an
-empty one.
+It counts only in processes of a fleet that is there to be broken, as SHUNTER_FAILPOINTS does.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ VARIABLE = "SHUNTER_TEST_CLOCK"
 def fleet_time(cursor: Cursor) -> datetime:
     """The same for every process of the fleet, whatever its host's clock says; UTC."""
     file = os.environ.get(VARIABLE)
-    if file and failpoints.VARIABLE in os.environ:
+    if file and os.environ.get(failpoints.CONSENT) == "yes":
         return datetime.fromisoformat(Path(file).read_text()).astimezone(UTC)
     cursor.execute("SELECT now()")
     row = cursor.fetchone()

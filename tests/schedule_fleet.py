@@ -90,7 +90,7 @@ def schedule_fleet(
     """A fleet at a time of the test's choosing."""
     clock_file = fleet.directory / "clock"
     monkeypatch.setenv(clock.VARIABLE, str(clock_file))
-    monkeypatch.setenv(failpoints.VARIABLE, "")
+    monkeypatch.setenv(failpoints.CONSENT, "yes")
     schedules = ScheduleFleet(fleet, clock_file)
     schedules.set_clock(now)
     yield schedules

@@ -8,13 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from shunter.storage.duties import Duty
 from shunter.storage.errors import Unavailable
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.worker_registry import WorkerRegistry
 
 log = logging.getLogger(__name__)
-
-EXPIRY_LOCK, UNSERVED_LOCK, UPKEEP_LOCK = 0x53480003, 0x53480004, 0x53480005
 
 
 class Duty(Protocol):
@@ -38,7 +37,7 @@ class Expiry:
 
     def run_once(self) -> int:
         """One round."""
-        with self._repair.duty(EXPIRY_LOCK) as cursor:
+        with self._repair.duty(Duty.EXPIRE_JOBS) as cursor:
             return self._repair.expire_overdue(cursor) if cursor is not None else 0
 
 
@@ -52,7 +51,7 @@ class Unserved:
 
     def run_once(self) -> int:
         """One round."""
-        with self._repair.duty(UNSERVED_LOCK) as cursor:
+        with self._repair.duty(Duty.NAME_UNSERVED) as cursor:
             return self._repair.fail_unserved(cursor) if cursor is not None else 0
 
 
@@ -67,7 +66,7 @@ class Upkeep:
 
     def run_once(self) -> int:
         """One round."""
-        with self._repair.duty(UPKEEP_LOCK) as cursor:
+        with self._repair.duty(Duty.UPKEEP) as cursor:
             if cursor is not None:
                 self._repair.ensure_partitions(cursor)
         self._registry.forget()

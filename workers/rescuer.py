@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from shunter.storage import failpoints
+from shunter.storage.duties import Duty
 from shunter.storage.envelope import pack
 from shunter.storage.errors import DatabaseUnavailable
 from shunter.storage.job_repair import JobRepair, Requeued
@@ -17,7 +18,6 @@ from shunter.workers.lists import Lists
 
 log = logging.getLogger(__name__)
 
-LOCK = 0x53480002
 
 LONGEST_STEP_S = 2.0
 """No reading vouches for more silence: while Postgres, or this process, stood still, so did the beats."""
@@ -93,7 +93,7 @@ class Rescuer:
         return rescued
 
     def _rescue_page(self) -> list[Requeued]:
-        with self._repair.duty(LOCK) as cursor:
+        with self._repair.duty(Duty.RESCUE) as cursor:
             if cursor is None:
                 return []
             workers = self._repair.orphaned_workers(cursor)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from shunter.storage.duties import Duty
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_retention import JobRetention
 from shunter.storage.object_sweep import ObjectSweep
 
 log = logging.getLogger(__name__)
-
-RETENTION_LOCK, SWEEP_LOCK = 0x53480006, 0x53480007
 
 
 class Retention:
@@ -24,7 +23,7 @@ class Retention:
 
     def run_once(self) -> int:
         """One round; returns how many weeks and rows were removed. Raises Unavailable."""
-        with self._repair.duty(RETENTION_LOCK) as cursor:
+        with self._repair.duty(Duty.FORGET_JOBS) as cursor:
             if cursor is None:
                 return 0
             removed = sum(self._week(partition) for partition in self._retention.weeks())
@@ -54,5 +53,5 @@ class Sweep:
 
     def run_once(self) -> int:
         """One round; returns how many objects were removed. Raises Unavailable."""
-        with self._repair.duty(SWEEP_LOCK) as cursor:
+        with self._repair.duty(Duty.SWEEP_OBJECTS) as cursor:
             return 0 if cursor is None else self._sweep.run()

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from shunter.storage import failpoints
 from shunter.storage.database import Cursor
+from shunter.storage.duties import Duty
 from shunter.storage.errors import ObjectStoreUnavailable, ShunterError, shorten
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.object_store import ObjectStore
@@ -25,7 +26,6 @@ from shunter.workers.scoring_round import each_scoring
 
 log = logging.getLogger(__name__)
 
-LOCK = 0x53480012
 
 BUILD_TIMEOUT_S = 300.0
 
@@ -54,12 +54,12 @@ class ScoringReporter:
 
     def run_once(self) -> int:
         """One round; returns how many reports were built. Raises Unavailable."""
-        with self._repair.duty(LOCK) as cursor:
+        with self._repair.duty(Duty.REPORT_SCORINGS) as cursor:
             ids = [] if cursor is None else reports.pending(cursor)
         return each_scoring(ids, self._report)
 
     def _report(self, id: UUID) -> bool:
-        with self._repair.duty(LOCK) as cursor:
+        with self._repair.duty(Duty.REPORT_SCORINGS) as cursor:
             if cursor is None or not reports.hold(cursor, id):
                 return False
             scoring = read(cursor, id)

@@ -10,6 +10,7 @@ from uuid import UUID
 from shunter.storage.database import Database
 from shunter.storage.job_retention import Keep
 from shunter.storage.object_store import ObjectStore
+from shunter.storage.scoring.reports import page_key
 from shunter.storage.scoring.sources import FOR_TABLES, STAGED
 from shunter.storage.scoring.spec import ScoringState
 
@@ -55,8 +56,10 @@ class ScoringRetention:
             return [OldScoring(*row) for row in cursor.fetchall()]
 
     def remove(self, id: UUID) -> None:
-        """Remove the rows of one that has ended."""
+        """Remove the rows of one that has ended, and its report; the page first, which only they name."""
+        self._store.delete([page_key(id)])
         with self._database.transaction() as cursor:
+            cursor.execute("DELETE FROM scoring_reports WHERE scoring = %s", (id,))
             cursor.execute("DELETE FROM scoring_chunks WHERE scoring = %s", (id,))
             cursor.execute("DELETE FROM scorings WHERE id = %s", (id,))
 

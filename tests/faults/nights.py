@@ -197,7 +197,7 @@ def main() -> int:
     rng, began = chosen(arguments.seed), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="shunter-nights-") as directory:
         os.environ[clock.VARIABLE] = f"{directory}/clock"
-        os.environ[failpoints.VARIABLE] = ""
+        os.environ[failpoints.CONSENT] = "yes"
         verdict = campaign(
             Path(directory), rng, nights=arguments.nights, days=arguments.days, season=arguments.season
         )

@@ -16,7 +16,7 @@ def test_each_night_and_each_day_of_a_backfill_is_scored_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(clock.VARIABLE, str(tmp_path / "clock"))
-    monkeypatch.setenv(failpoints.VARIABLE, "")
+    monkeypatch.setenv(failpoints.CONSENT, "yes")
     rng = chosen()
     season = rng.choice(["spring", "autumn"])
     verdict = campaign(tmp_path, rng, nights=size(3, 20), days=size(2, 30), season=season)

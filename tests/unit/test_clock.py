@@ -37,7 +37,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_test_sets_the_time_with_a_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(failpoints.VARIABLE, "")
+    monkeypatch.setenv(failpoints.CONSENT, "yes")
     assert told() == datetime(2030, 1, 1, 1, tzinfo=UTC)
     file.write_text("2031-01-01T00:00:00+00:00")
     assert told() == datetime(2031, 1, 1, tzinfo=UTC)
@@ -45,11 +45,11 @@ def test_a_test_sets_the_time_with_a_file(file: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("file")
 def test_nobody_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(failpoints.VARIABLE, raising=False)
+    monkeypatch.delenv(failpoints.CONSENT, raising=False)
     assert told() == POSTGRES
 
 
 def test_its_variable_is_no_unknown_setting() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Settings.from_environment({clock.VARIABLE: "/somewhere", failpoints.VARIABLE: ""})
+        Settings.from_environment({clock.VARIABLE: "/somewhere", failpoints.CONSENT: "yes"})

@@ -113,7 +113,9 @@ def test_a_uuid_is_read_in_every_spelling_that_uuid_takes(spelling: str) -> None
         assert read_uuid(spelling.format(text)) == UUID(spelling.format(text)) == known
 
 
-@pytest.mark.parametrize("text", ["", "task-17", "0" * 31, "0" * 33, "0d47de42-07b5-46aa-9de4-5afb27993133\n", "-" * 36])
+@pytest.mark.parametrize(
+    "text", ["", "task-17", "0" * 31, "0" * 33, "0d47de42-07b5-46aa-9de4-5afb27993133\n", "-" * 36]
+)
 def test_what_is_no_uuid_is_not_read_as_one(text: str) -> None:
     with pytest.raises(ValueError, match="badly formed"):
         read_uuid(text)
