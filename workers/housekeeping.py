@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from shunter.storage.duties import Duty
+from shunter.storage.duty_locks import DutyLock
 from shunter.storage.errors import Unavailable
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.worker_registry import WorkerRegistry
@@ -37,7 +37,7 @@ class Expiry:
 
     def run_once(self) -> int:
         """One round."""
-        with self._repair.duty(Duty.EXPIRE_JOBS) as cursor:
+        with self._repair.duty(DutyLock.EXPIRE_JOBS) as cursor:
             return self._repair.expire_overdue(cursor) if cursor is not None else 0
 
 
@@ -51,7 +51,7 @@ class Unserved:
 
     def run_once(self) -> int:
         """One round."""
-        with self._repair.duty(Duty.NAME_UNSERVED) as cursor:
+        with self._repair.duty(DutyLock.NAME_UNSERVED) as cursor:
             return self._repair.fail_unserved(cursor) if cursor is not None else 0
 
 
@@ -66,7 +66,7 @@ class Upkeep:
 
     def run_once(self) -> int:
         """One round."""
-        with self._repair.duty(Duty.UPKEEP) as cursor:
+        with self._repair.duty(DutyLock.UPKEEP) as cursor:
             if cursor is not None:
                 self._repair.ensure_partitions(cursor)
         self._registry.forget()

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from shunter.storage import failpoints
 from shunter.storage.database import Cursor
-from shunter.storage.duties import Duty
+from shunter.storage.duty_locks import DutyLock
 from shunter.storage.envelope import list_key, pack, queue_name
 from shunter.storage.job import Priority
 from shunter.storage.job_repair import JobRepair, Requeued
@@ -91,5 +91,5 @@ class Relay:
         return pushed
 
     def _under_lock(self, take_page: Callable[[Cursor], list[Requeued]]) -> list[Requeued]:
-        with self._repair.duty(Duty.RELAY) as cursor:
+        with self._repair.duty(DutyLock.RELAY) as cursor:
             return [] if cursor is None else take_page(cursor)

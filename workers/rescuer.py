@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from shunter.storage import failpoints
-from shunter.storage.duties import Duty
+from shunter.storage.duty_locks import DutyLock
 from shunter.storage.envelope import pack
 from shunter.storage.errors import DatabaseUnavailable
 from shunter.storage.job_repair import JobRepair, Requeued
@@ -93,7 +93,7 @@ class Rescuer:
         return rescued
 
     def _rescue_page(self) -> list[Requeued]:
-        with self._repair.duty(Duty.RESCUE) as cursor:
+        with self._repair.duty(DutyLock.RESCUE) as cursor:
             if cursor is None:
                 return []
             workers = self._repair.orphaned_workers(cursor)

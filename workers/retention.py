@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from shunter.storage.duties import Duty
+from shunter.storage.duty_locks import DutyLock
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_retention import JobRetention
 from shunter.storage.object_sweep import ObjectSweep
@@ -23,7 +23,7 @@ class Retention:
 
     def run_once(self) -> int:
         """One round; returns how many weeks and rows were removed. Raises Unavailable."""
-        with self._repair.duty(Duty.FORGET_JOBS) as cursor:
+        with self._repair.duty(DutyLock.FORGET_JOBS) as cursor:
             if cursor is None:
                 return 0
             removed = sum(self._week(partition) for partition in self._retention.weeks())
@@ -53,5 +53,5 @@ class Sweep:
 
     def run_once(self) -> int:
         """One round; returns how many objects were removed. Raises Unavailable."""
-        with self._repair.duty(Duty.SWEEP_OBJECTS) as cursor:
+        with self._repair.duty(DutyLock.SWEEP_OBJECTS) as cursor:
             return 0 if cursor is None else self._sweep.run()

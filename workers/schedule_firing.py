@@ -13,7 +13,7 @@ from uuid import UUID
 
 from shunter.storage import clock, failpoints
 from shunter.storage.database import Cursor
-from shunter.storage.duties import Duty
+from shunter.storage.duty_locks import DutyLock
 from shunter.storage.errors import Conflict, InvalidInput, NotFound, SettingsError, ShunterError
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.model_registry import ModelRegistry
@@ -52,7 +52,7 @@ class ScheduleFiring:
 
     def run_once(self) -> int:
         """One round; returns how many windows have begun or ended. Raises Unavailable."""
-        with self._repair.duty(Duty.FIRE_SCHEDULES) as cursor:
+        with self._repair.duty(DutyLock.FIRE_SCHEDULES) as cursor:
             if cursor is None:
                 return 0
             now = clock.fleet_time(cursor)
@@ -82,7 +82,7 @@ class ScheduleFiring:
     def _begin(self, known: Schedule, due: Window) -> bool:
         """Begin a window's scoring, if it is still to be begun; whether the window has begun or ended."""
         try:
-            with self._repair.duty(Duty.FIRE_SCHEDULES) as cursor:
+            with self._repair.duty(DutyLock.FIRE_SCHEDULES) as cursor:
                 window = None if cursor is None else rounds.lock(cursor, known.id, due.start)
                 if cursor is None or window is None:
                     return False
@@ -118,7 +118,7 @@ class ScheduleFiring:
 
     def _fail(self, known: Schedule, window: Window, error: ShunterError) -> bool:
         document = {"code": error.code, "message": error.message}
-        with self._repair.duty(Duty.FIRE_SCHEDULES) as cursor:
+        with self._repair.duty(DutyLock.FIRE_SCHEDULES) as cursor:
             ended = cursor is not None and rounds.end(cursor, window, WindowState.FAILED, document)
         if ended:
             log.warning("the window %s of %s has failed: %s", window.start, known.name, error)

@@ -13,7 +13,7 @@ import orjson
 
 from shunter.storage import failpoints
 from shunter.storage.database import Cursor
-from shunter.storage.duties import Duty
+from shunter.storage.duty_locks import DutyLock
 from shunter.storage.errors import Conflict, InvalidInput, NotFound, PayloadError, SettingsError
 from shunter.storage.job import JobState
 from shunter.storage.job_repair import JobRepair
@@ -48,12 +48,12 @@ class ScoringFinisher:
 
     def run_once(self) -> int:
         """One round; returns how many scorings have ended. Raises Unavailable."""
-        with self._repair.duty(Duty.FINISH_SCORINGS) as cursor:
+        with self._repair.duty(DutyLock.FINISH_SCORINGS) as cursor:
             ids = [] if cursor is None else progress.under_way(cursor)
         return each_scoring(ids, self._finish)
 
     def _finish(self, id: UUID) -> bool:
-        with self._repair.duty(Duty.FINISH_SCORINGS) as cursor:
+        with self._repair.duty(DutyLock.FINISH_SCORINGS) as cursor:
             scoring = None if cursor is None else progress.finished(cursor, id)
             if cursor is None or scoring is None:
                 return False

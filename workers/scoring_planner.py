@@ -11,7 +11,7 @@ from uuid import UUID
 
 from shunter.storage import failpoints
 from shunter.storage.database import Cursor
-from shunter.storage.duties import Duty
+from shunter.storage.duty_locks import DutyLock
 from shunter.storage.envelope import Due, pack
 from shunter.storage.errors import InvalidInput, NotFound, SettingsError
 from shunter.storage.job import NewJob
@@ -53,7 +53,7 @@ class ScoringPlanner:
 
     def run_once(self) -> int:
         """One round; returns how many chunks were put on the queue. Raises Unavailable."""
-        with self._repair.duty(Duty.PLAN_SCORINGS) as cursor:
+        with self._repair.duty(DutyLock.PLAN_SCORINGS) as cursor:
             ids = [] if cursor is None else progress.under_way(cursor)
         return each_scoring(ids, self._advance)
 
@@ -69,7 +69,7 @@ class ScoringPlanner:
         return chunks
 
     def _under_lock(self, id: UUID) -> tuple[list[NewJob], datetime] | None:
-        with self._repair.duty(Duty.PLAN_SCORINGS) as cursor:
+        with self._repair.duty(DutyLock.PLAN_SCORINGS) as cursor:
             standing = None if cursor is None else progress.stand(cursor, id)
             if cursor is None or standing is None:
                 return None

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from shunter.storage import failpoints
 from shunter.storage.database import Cursor
-from shunter.storage.duties import Duty
+from shunter.storage.duty_locks import DutyLock
 from shunter.storage.errors import ObjectStoreUnavailable, ShunterError, shorten
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.object_store import ObjectStore
@@ -54,12 +54,12 @@ class ScoringReporter:
 
     def run_once(self) -> int:
         """One round; returns how many reports were built. Raises Unavailable."""
-        with self._repair.duty(Duty.REPORT_SCORINGS) as cursor:
+        with self._repair.duty(DutyLock.REPORT_SCORINGS) as cursor:
             ids = [] if cursor is None else reports.pending(cursor)
         return each_scoring(ids, self._report)
 
     def _report(self, id: UUID) -> bool:
-        with self._repair.duty(Duty.REPORT_SCORINGS) as cursor:
+        with self._repair.duty(DutyLock.REPORT_SCORINGS) as cursor:
             if cursor is None or not reports.hold(cursor, id):
                 return False
             scoring = read(cursor, id)

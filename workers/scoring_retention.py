@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from shunter.storage.duties import Duty
+from shunter.storage.duty_locks import DutyLock
 from shunter.storage.errors import SettingsError
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.scoring.destination import open_destination
@@ -24,7 +24,7 @@ class ForgetScorings:
 
     def run_once(self) -> int:
         """One round; returns how many scorings and staged objects were removed. Raises Unavailable."""
-        with self._repair.duty(Duty.FORGET_SCORINGS) as cursor:
+        with self._repair.duty(DutyLock.FORGET_SCORINGS) as cursor:
             if cursor is None:
                 return 0
             removed = 0

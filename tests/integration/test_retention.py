@@ -11,7 +11,7 @@ import pytest
 
 from shunter.storage import failpoints, job_retention, partitions
 from shunter.storage.database import Database
-from shunter.storage.duties import Duty
+from shunter.storage.duty_locks import DutyLock
 from shunter.storage.errors import DatabaseUnavailable
 from shunter.storage.job import Move
 from shunter.storage.job_facts import JobFactsReader
@@ -187,7 +187,7 @@ def test_keys_attempts_and_quarantine_go_with_their_time(
 
 def test_one_process_at_a_time_forgets(database: Database, retention: Retention) -> None:
     other = Retention(JobRepair(database), JobRetention(database, KEEP))
-    with JobRepair(database).duty(Duty.FORGET_JOBS) as cursor:
+    with JobRepair(database).duty(DutyLock.FORGET_JOBS) as cursor:
         assert cursor is not None
         assert other.run_once() == 0
 

@@ -6,7 +6,7 @@ from enum import IntEnum, unique
 
 
 @unique
-class Duty(IntEnum):
+class DutyLock(IntEnum):
     """The keys of the locks; those of the same fleet must agree on them, whatever their versions."""
 
     RELAY = 0x53480001
