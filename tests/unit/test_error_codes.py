@@ -14,7 +14,7 @@ from shunter.storage.errors import ShunterError
 
 ROOT = Path(__file__).parents[2]
 CODE = re.compile(
-    r'(?:code ?= ?|"code": |RowError\(|Failure\(|Waiting\(|BadRow\(|_refuse\(held, [\w.]+, )\s*'
+    r'(?:code ?= ?|"code": |RowError\(|Failure\(|Waiting\(|BadRow\(|\.refuse\(held, [^"]+, )\s*'
     r'"([a-z]+(?:_[a-z]+)*)"'
 )
 EXAMPLES = {"value_error"}
