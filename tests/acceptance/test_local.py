@@ -40,11 +40,12 @@ def at_work(database: Database) -> tuple[str, int, int] | None:
 
 def test_a_fleet_for_a_block_serves_models_by_name_and_leaves_nothing_behind(tmp_path: Path) -> None:
     version = write_model(tmp_path, "double", DOUBLE)
+    others = set(psutil.Process().children(recursive=True))
     fleet = shunter.local({"twice": version, "double": version / "model.py"})
     with fleet as client:
         assert client.submit("twice", [3]).outputs() == [6]
         assert client.submit("double", [4]).outputs() == [8]
-        started = psutil.Process().children(recursive=True)
+        started = set(psutil.Process().children(recursive=True)) - others
         (directory,) = {Path(p.environ()["SHUNTER_DATA"]).parent for p in started if "worker" in p.cmdline()}
     wait_until(lambda: not any(map(is_running, started)))
     assert not directory.exists()
