@@ -10,6 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 HOST = "127.0.0.1"
 BEGIN = b"Q\x00\x00\x00\x0aBEGIN\x00"
+COPY_IN = b"FROM STDIN"
+COPY_DONE = b"c\x00\x00\x00\x04"
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
 
@@ -84,11 +86,19 @@ class _Link:
 
     def _ask(self) -> None:
         statements: bytes | None = None
+        copying: bytes | None = None
         with suppress(OSError):
             while data := self._client.recv(65536):
                 # psycopg2 sends BEGIN and COMMIT alone; a statement outside of them commits by itself.
                 if data == BEGIN:
                     statements = b""
+                elif statements is None and COPY_IN in data:
+                    copying = data
+                elif copying is not None:
+                    # A COPY outside of a transaction commits when its rows have come.
+                    if data.endswith(COPY_DONE):
+                        self._cut = self._cutter.cuts(copying)
+                        copying = None
                 elif statements is None or data == COMMIT:
                     self._cut = self._cutter.cuts(statements or data)
                     statements = None
