@@ -96,7 +96,10 @@ class Campaign:
         last = self.place.start_hub("dataset.published=hang")
         for hub in self._alive():
             if hub is not last:
-                hub.signal(signal.SIGTERM)
+                with _stopped(hub):
+                    # What it gives back is taken up again, though it may not have begun.
+                    self.held += self._held_by(hub)
+                    hub.signal(signal.SIGTERM)
         hung = "failpoint dataset.published: hang"
         wait_until(lambda: hung in self._log() or self.scoring.status().done, SCORED_WITHIN_S)
         if hung in self._log():

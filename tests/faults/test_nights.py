@@ -11,6 +11,7 @@ from tests.faults.arena import chosen, size
 from tests.faults.nights import campaign, report
 
 
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_each_night_and_each_day_of_a_backfill_is_scored_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
