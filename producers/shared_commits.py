@@ -117,16 +117,16 @@ class SharedCommits:
     def _commit_waiting(self, mine: _Waiting) -> None:
         with self._lock:
             batch, self._waiting = self._waiting, []
-        enqueued_at = None
         try:
             with _told_to(batch, mine):
-                enqueued_at = self._insert_waiting(batch)
-            # The next commit begins while this one's envelopes are pushed.
-            with self._lock:
-                self._call_next()
-            stored = [entry.job for entry in batch if entry.error is None]
-            if stored and enqueued_at is not None:
-                with _told_to(batch, mine):
+                try:
+                    enqueued_at = self._insert_waiting(batch)
+                finally:
+                    # The next commit begins while this one's envelopes are pushed.
+                    with self._lock:
+                        self._call_next()
+                stored = [entry.job for entry in batch if entry.error is None]
+                if stored and enqueued_at is not None:
                     self._publish(stored, enqueued_at)
                     self._sync(stored)
         finally:

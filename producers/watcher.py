@@ -24,6 +24,7 @@ GROWTH = 1.5
 REST_PER_COST = 10
 """After a question that took t seconds, the watcher rests at least so many t: it may not load Postgres."""
 
+LISTEN_AGAIN_S = 1.0
 IDLE_S = 5.0
 """The thread ends when nobody has waited for so long."""
 
@@ -59,6 +60,7 @@ class Watcher:
         self._waiting: dict[UUID, list[Tell]] = {}
         self._thread: threading.Thread | None = None
         self._listener: threading.Thread | None = None
+        self._listen_at = 0.0
         self._news = False
         self._outage = False
         self._closed = False
@@ -131,6 +133,10 @@ class Watcher:
             if self._closed or not self._waiting:
                 self._thread = None
                 return ()
+            if self._clock() >= self._listen_at:
+                # Hints end with an outage of Redis, and are wanted again after it.
+                self._listen_at = self._clock() + LISTEN_AGAIN_S
+                self._listen()
             return list(self._waiting)
 
     def _ask_and_tell(self, ids: Sequence[UUID]) -> bool:

@@ -81,13 +81,16 @@ class ReferenceReader:
             roots = [_path(prefix).resolve() for prefix in allowed if prefix.startswith("file://")]
             if not any(path.is_relative_to(root) for root in roots):
                 raise _outside(url, allowed)
-            with path.open("rb") as file:
+            # Without waiting for somebody who writes, should it be a pipe.
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 status = os.fstat(file.fileno())
                 if not S_ISREG(status.st_mode):
                     raise FetchNotFound(f"{url} is no file")
                 if status.st_size > self._most_bytes:
                     raise FetchTooLarge(f"{url}: {_too_large(status.st_size, self._most_bytes)}")
                 return file.read()
+        except RuntimeError as error:
+            raise FetchRefused(f"{url}: {error}") from error
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
             raise FetchNotFound(f"{url}: {error.strerror}") from error
         except (OSError, ValueError) as error:

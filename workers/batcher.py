@@ -155,7 +155,12 @@ class Batcher(Generic[TicketT]):
             lane = self._lanes[batch.key] = self._new_lane(batch.key, counted=batch.rows[0].tokens > 0)
         lane.put_back(batch.rows)
         self._ledger.undo(batch.owed)
-        return self.next_batch(now, idle=True)
+        # They were closed already: nothing of this waits for `max_wait_s` anew, or they would run twice.
+        draining, self._draining = self._draining, True
+        urgent = self.next_batch(now, idle=True)
+        self._draining = draining
+        assert urgent is not None, "rows were just put back; this is a bug"
+        return urgent if urgent.reason is not CloseReason.DRAIN else replace(urgent, reason=batch.reason)
 
     def next_deadline(self, now: float) -> float | None:
         """The first moment after `now` at which time alone closes a batch."""

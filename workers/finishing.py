@@ -79,9 +79,9 @@ class Finishing:
                     self._settle(item)
 
     def _is_quick(self, ran: Ran) -> bool:
-        """Whether finishing is a matter of a few rows, and of no code of the model."""
-        few = len(ran.rows) <= FEW_ROWS and not any(run.carried for run in ran.runs)
-        return few and not self._runner.postprocesses
+        """Whether finishing is a matter of a few rows, of jobs of a few rows, and of no code of the model."""
+        few = all(run.carried is None and run.job.rows <= FEW_ROWS for run in ran.runs)
+        return few and len(ran.rows) <= FEW_ROWS and not self._runner.postprocesses
 
     def _finish(self, ran: Ran) -> None:
         began = self._clock()

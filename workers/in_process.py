@@ -47,6 +47,7 @@ class InProcessEngine:
         """The outcome of each job; their rows share batches."""
         runs = [JobRun.of(Run(job), now=time.monotonic()) for job in jobs]
         self._preprocess([(run, index, row) for run in runs for index, row in enumerate(self._rows(run.job))])
+        self._batcher.drain()
         while (batch := self._batcher.next_batch(time.monotonic(), idle=True)) is not None:
             self._forward(batch)
         return [self._outcome(run) for run in runs]

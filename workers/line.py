@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import Any
 
@@ -214,7 +214,10 @@ class Line:
         with self._lock:
             if self._probing or batch.reason is CloseReason.ALONE:
                 return None
-            urgent = self._batcher.overtake(batch, self._clock())
+            alive = [row for row in batch.rows if not row.ticket.ended]
+            if not alive:
+                return None
+            urgent = self._batcher.overtake(replace(batch, rows=alive), self._clock())
             for row in urgent.rows if urgent is not None else ():
                 row.ticket.taken = True
             return urgent

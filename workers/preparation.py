@@ -12,6 +12,7 @@ from shunter.storage.errors import (
     ObjectStoreUnavailable,
     PayloadError,
     SettingsError,
+    ShunterError,
 )
 from shunter.storage.payload import decode_rows
 from shunter.storage.references import MARK
@@ -23,7 +24,7 @@ from shunter.workers.chunks import Chunks
 from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Failure, Verdict
 from shunter.workers.line import Line
-from shunter.workers.messages import PROBE, Probe, Probed
+from shunter.workers.messages import PROBE, Begun, Probe, Probed
 from shunter.workers.references import Backlog, References
 from shunter.workers.row_bytes import bytes_in
 from shunter.workers.runner import Runner
@@ -94,8 +95,7 @@ class Preparation:
             return []
         try:
             if is_chunk(job.input):
-                with self._announcements.hold("decode", (Span(run.claim, 0, job.rows),)):
-                    return self._chunks.open(run)
+                return self._open(run)
             block = self._inputs.take(job)
             run.refers = MARK in block
             rows = decode_rows(block)
@@ -109,6 +109,15 @@ class Preparation:
             self._announcements.ended((run, refused(run, error.code, error.message)))
             return []
         return rows
+
+    def _open(self, run: JobRun) -> list[Any]:
+        """A chunk's rows; what it raises is no crash, and leaves nothing suspect."""
+        try:
+            with self._announcements.hold("decode", (Span(run.claim, 0, run.job.rows),)):
+                return self._chunks.open(run)
+        except ShunterError:
+            self._announcements.send(Begun("decode", ()))
+            raise
 
     def _free_rows(self, run: JobRun) -> list[Decoded]:
         """A job's rows that may run at once.

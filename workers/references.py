@@ -17,6 +17,9 @@ from shunter.workers.isolation import Failure, Retry
 
 FETCHES_AT_ONCE = 16
 
+FETCH_TIMEOUT_S = 120.0
+"""A file system that stands still must not hold up the model's other jobs for ever."""
+
 FETCHED_ROWS = 64
 """So many rows of a large job are taken at once when they are fetched, and so many more are on their way."""
 
@@ -75,14 +78,20 @@ class References:
 
     def _result(self, run: JobRun, row: _Fetching) -> Any:
         try:
-            return replaced(row.value, {url: each.result() for url, each in row.objects.items()})
+            arrived = {url: each.result(FETCH_TIMEOUT_S) for url, each in row.objects.items()}
+            return replaced(row.value, arrived)
         except (InvalidInput, NotFound) as error:
             code = "fetch_refused" if isinstance(error, SettingsError) else error.code
             return Failure(code, error.message)
         except ObjectStoreUnavailable as error:
-            if run.job.attempts + 1 < self._max_attempts:
-                return Retry(STORE_RETRY_S, error.message)
-            return Failure("fetch_failed", error.message)
+            return self._retry(run, error.message)
+        except TimeoutError:
+            return self._retry(run, f"what the row refers to did not come within {FETCH_TIMEOUT_S:.0f} s")
+
+    def _retry(self, run: JobRun, message: str) -> Retry | Failure:
+        if run.job.attempts + 1 < self._max_attempts:
+            return Retry(STORE_RETRY_S, message)
+        return Failure("fetch_failed", message)
 
 
 class Backlog:

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from shunter.producers.api.answers import answer, problems
-from shunter.producers.api.body import body_of, read_body, read_model
+from shunter.producers.api.body import MAX_DOCUMENT_BYTES, body_of, read_body, read_model
 from shunter.producers.api.context import WithContext
 from shunter.producers.schedule_schemas import (
     BackfillBody,
@@ -48,7 +48,7 @@ Name = Annotated[str, Path(pattern=f"^{NAME.pattern}$")]
 )
 async def add(request: Request, context: WithContext) -> Response:
     """Stores it, or finds the same; another one of its name is a 409."""
-    body = read_model(ScheduleBody, await read_body(request, context.max_body_bytes))
+    body = read_model(ScheduleBody, await read_body(request, MAX_DOCUMENT_BYTES))
     definition = Definition.from_document(body.model_dump(exclude={"name"}))
     status = await run_in_threadpool(lambda: context.backend.schedules.add(body.name, definition))
     return answer(schedule_document(status), 201, headers={"Location": f"/v1/schedules/{status.name}"})
@@ -124,7 +124,7 @@ def resume(context: WithContext, name: Name) -> Response:
 )
 async def run(request: Request, context: WithContext, name: Name) -> Response:
     """The latest window if none is named; one that was fired is left alone, but for `again`."""
-    body = read_model(RunBody, await read_body(request, context.max_body_bytes))
+    body = read_model(RunBody, await read_body(request, MAX_DOCUMENT_BYTES))
     window = None if body.window is None else _moment("window", body.window)
     status = await run_in_threadpool(
         lambda: context.backend.schedules.run(name, window=window, again=body.again)
@@ -142,7 +142,7 @@ async def run(request: Request, context: WithContext, name: Name) -> Response:
 )
 async def backfill(request: Request, context: WithContext, name: Name) -> Response:
     """Queues the windows of these days that have no dataset yet, each once."""
-    body = read_model(BackfillBody, await read_body(request, context.max_body_bytes))
+    body = read_model(BackfillBody, await read_body(request, MAX_DOCUMENT_BYTES))
     days = DateRange.of(body.first, body.last)
     queued = await run_in_threadpool(
         lambda: context.backend.schedules.backfill(name, days, at_once=body.at_once)

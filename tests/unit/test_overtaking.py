@@ -1,5 +1,6 @@
 """Urgent rows that come while a batch is closed and has not begun."""
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -86,9 +87,24 @@ def test_taking_back_a_settlement_leaves_what_was_owed_before() -> None:
     assert ledger.seats(BULK, 64) == before
 
 
-@given(st.lists(st.tuples(st.sampled_from(list(Priority)), st.integers(1, 9), st.booleans()), max_size=30))
-def test_every_row_leaves_once_whoever_overtakes_whom(steps: list[tuple[Priority, int, bool]]) -> None:
-    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8))
+def test_what_was_closed_runs_at_once_though_more_would_fit_by_now() -> None:
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8, max_wait_s=100.0))
+    fill(batcher, ticket(1, BULK), 8)
+    prefetched = take(batcher, 1.0)
+    fill(batcher, ticket(2, INTERACTIVE), 1, now=2.0)
+    ended = replace(prefetched, rows=prefetched.rows[:3])
+    assert values(batcher.overtake(ended, 3.0)) == ["2/0", "1/0", "1/1", "1/2"]
+    assert len(batcher) == 0
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(list(Priority)), st.integers(1, 9), st.booleans()), max_size=30),
+    st.sampled_from([0.0, 0.1, 100.0]),
+)
+def test_every_row_leaves_once_whoever_overtakes_whom(
+    steps: list[tuple[Priority, int, bool]], max_wait_s: float
+) -> None:
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8, max_wait_s=max_wait_s))
     left: list[str] = []
     came: list[str] = []
     prefetched: Batch[Ticket] | None = None
@@ -102,6 +118,7 @@ def test_every_row_leaves_once_whoever_overtakes_whom(steps: list[tuple[Priority
             prefetched = batcher.next_batch(number + 0.5, idle=True)
     if prefetched is not None:
         left += values(prefetched)
+    batcher.drain()
     left += [
         value
         for batch in islice(iter(lambda: batcher.next_batch(99.0, idle=True), None), 999)
