@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -15,6 +16,7 @@ from shunter.storage.reference_reader import MAX_OBJECT_BYTES, FetchRefused, Fet
 from shunter.storage.scoring.chunk import Chunk, Span, encode_chunk
 from shunter.storage.scoring.sources import find_sources
 from shunter.storage.scoring.spec import Spec
+from shunter.workers.messages import Begun
 from tests.engine_process import EngineProcess, job_of, outputs_of, start_engine
 from tests.object_store_servers import BUCKET, moto_server
 
@@ -56,6 +58,8 @@ def test_what_cannot_be_had_fails_its_row_alone(engine: EngineProcess, tmp_path:
         file.truncate(MAX_OBJECT_BYTES + 1)
     (tmp_path / "secret").write_bytes(b"y")
     (tmp_path / "objects" / "link").symlink_to(tmp_path / "secret")
+    (tmp_path / "objects" / "loop").symlink_to(tmp_path / "objects" / "loop")
+    os.mkfifo(tmp_path / "objects" / "pipe")
     urls = [
         there,
         there + "-not",
@@ -65,12 +69,35 @@ def test_what_cannot_be_had_fails_its_row_alone(engine: EngineProcess, tmp_path:
         (tmp_path / "objects" / "link").as_uri(),
         "s3://elsewhere/key",
         "http://localhost/",
+        (tmp_path / "objects" / "loop").as_uri(),
+        (tmp_path / "objects" / "pipe").as_uri(),
     ]
     outcome = engine.run_rows([{"$ref": url} for url in urls])
     assert outputs_of(outcome)[0] == "b'x'"
-    refused = [(index, "fetch_refused") for index in range(3, 8)]
+    refused = [(index, "fetch_refused") for index in range(3, 9)]
     told = [(failure.index, failure.code) for failure in outcome.failures]
-    assert told == [(1, "fetch_not_found"), (2, "fetch_too_large"), *refused]
+    assert told == [(1, "fetch_not_found"), (2, "fetch_too_large"), *refused, (9, "fetch_not_found")]
+
+
+def test_a_chunk_that_cannot_be_read_leaves_nothing_suspect(engine: EngineProcess, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": range(3)}), tmp_path / "in.parquet")
+    (source,) = find_sources(str(tmp_path / "in.parquet"))
+    spec = Spec(
+        model="tiny",
+        version=1,
+        input=source.url,
+        output=str(tmp_path / "out"),
+        input_format="parquet",
+        output_format="jsonl",
+        columns=("x",),
+        chunk_rows=3,
+    )
+    span, parts = Span(file=0, rows=3, first_row=0), (tmp_path / "parts").as_uri()
+    chunk = Chunk(scoring=uuid4(), number=0, source=source, span=span, spec=spec, parts=parts)
+    (tmp_path / "in.parquet").write_bytes(b"torn")
+    (outcome,) = engine.run(job_of([None] * 3, block=encode_chunk(chunk)))
+    assert outcome.error is not None
+    assert [m.spans for m in engine.heard if isinstance(m, Begun) and m.stage == "decode"][-1] == ()
 
 
 def test_a_column_of_urls_is_fetched_for_the_rows_of_a_chunk(engine: EngineProcess, tmp_path: Path) -> None:
