@@ -89,9 +89,14 @@ def without_times(text: str) -> str:
 @pytest.mark.parametrize("arguments", [("workers",), ("models", "list")])
 def test_the_lists_are_the_same_through_the_api(up: Up, arguments: tuple[str, ...]) -> None:
     only_api = {"SHUNTER_API_URL": up.wait_until_ready()["api"]}
-    through_api = shunter(*arguments, directory=up.directory, environment=only_api)
-    assert (through_api.returncode, through_api.stderr) == (0, "")
-    assert without_times(through_api.stdout) == without_times(up.command(*arguments).stdout)
+
+    def lists_are_the_same() -> bool:
+        through_api = shunter(*arguments, directory=up.directory, environment=only_api)
+        assert (through_api.returncode, through_api.stderr) == (0, "")
+        return without_times(through_api.stdout) == without_times(up.command(*arguments).stdout)
+
+    # Between the two a worker may tell of more batches.
+    wait_until(lists_are_the_same, timeout_s=30.0)
 
 
 def test_a_failed_row_is_told_with_its_number(up: Up) -> None:
