@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
 
 from shunter.storage import partitions
-from shunter.storage.database import create_engine
+from shunter.storage.database import cause, create_engine
 from shunter.storage.errors import DatabaseUnavailable
 from shunter.storage.settings import redact
 
@@ -45,6 +45,7 @@ def migrate(url: str, revision: str = "head") -> None:
                 for statement in partitions.statements(datetime.now(UTC)):
                     connection.execute(sqlalchemy.text(statement))
     except OperationalError as error:
-        raise DatabaseUnavailable(f"Postgres at {redact(url)} does not answer: {error.orig}") from error
+        why = cause(url, error.orig or error)
+        raise DatabaseUnavailable(f"Postgres at {redact(url)} does not answer: {why}") from error
     finally:
         engine.dispose()

@@ -119,7 +119,7 @@ class LocalFleet:
             self._start_workers()
 
     def unfinished_versions(self, model: str) -> set[int]:
-        """The versions of a model that have jobs to run; from any thread. Raises Unavailable."""
+        """The versions of a model that have jobs or scorings to run; from any thread. Raises Unavailable."""
         from shunter.storage.database import Database
         from shunter.storage.queue_depth import unfinished_versions
 

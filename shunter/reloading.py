@@ -13,7 +13,7 @@ from pathlib import Path
 
 from watchfiles import watch
 
-from shunter.storage.errors import ShunterError, Unavailable
+from shunter.storage.errors import ShunterError
 from shunter.storage.model_config import FILE_NAME as SETTINGS_FILE
 from shunter.storage.model_directories import folders, highest_version, versions_of
 from shunter.storage.model_publishing import publish
@@ -29,7 +29,7 @@ KEPT = 2
 class Reloader:
     """Compares the models of `source` with those in `served`, and publishes what differs.
 
-    `unfinished` names the versions of a model that have jobs to run.
+    `unfinished` names the versions of a model that have jobs or scorings to run.
     """
 
     def __init__(self, source: Path, served: Path, *, say: Say, unfinished: UnfinishedVersions) -> None:
@@ -84,14 +84,16 @@ class Reloader:
         return True
 
     def retire(self, name: str) -> None:
-        """Remove versions that no job needs any more: each costs its workers an engine."""
+        """Remove versions that no work needs any more: each costs its workers an engine."""
         try:
             needed = self._unfinished(name)
-        except Unavailable:
-            return  # the next change is soon enough
-        for version in versions_of(self._served / name)[:-KEPT]:
-            if int(version.name) not in needed:
-                shutil.rmtree(version)
+            for version in versions_of(self._served / name)[:-KEPT]:
+                if int(version.name) not in needed:
+                    shutil.rmtree(version)
+        except ShunterError:
+            return  # the fleet may still be starting: the next change is soon enough
+        except OSError as error:
+            self._say(f"old versions of {name} stay: {error}")
 
 
 def _share_settings(model: Path, served: Path) -> None:

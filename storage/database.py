@@ -115,16 +115,16 @@ class Database:
     def _outage(self, error: BaseException) -> DatabaseUnavailable:
         read_only = isinstance(error, psycopg2.errors.ReadOnlySqlTransaction)
         what = "is read-only" if read_only else "does not answer"
-        return DatabaseUnavailable(f"Postgres at {redact(self.url)} {what}: {_first_line(error)}")
+        return DatabaseUnavailable(f"Postgres at {redact(self.url)} {what}: {cause(self.url, error)}")
 
 
 def create_engine(url: str, *, pool_size: int) -> Engine:
     """SQLAlchemy's engine for a database URL; nothing is connected yet."""
     try:
         parsed = make_url(url).set(drivername="postgresql+psycopg2")
-    except sqlalchemy.exc.ArgumentError as error:
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
         raise SettingsError(
-            f"{redact(url)!r} is no database URL: {error}", field="SHUNTER_DATABASE_URL"
+            f"{redact(url)!r} is no database URL: {cause(url, error)}", field="SHUNTER_DATABASE_URL"
         ) from error
     engine = sqlalchemy.create_engine(
         parsed,
@@ -145,6 +145,14 @@ def create_engine(url: str, *, pool_size: int) -> Engine:
 
 def _read_uuids_fast(connection: Any, _record: object) -> None:
     psycopg2.extensions.register_type(_UUIDS, connection)
+
+
+def cause(url: str, error: BaseException) -> str:
+    """What the driver says of a URL that does not work, where that cannot be a part of its password."""
+    if url.count("@") > 1:
+        # The driver takes what follows the first @ for the host, the port or the database, and quotes it.
+        return "it holds more than one @, so write those of the user and the password as %40"
+    return _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from shunter.storage.database import Database
 from shunter.storage.job import JobState, Priority
+from shunter.storage.scoring.spec import ScoringState
 
 # Answered from the partial index of queued jobs alone.
 DEPTHS = f"""
@@ -20,9 +21,12 @@ SELECT model, version, count(*), coalesce(greatest(extract(epoch FROM now() - mi
 FROM jobs WHERE state = '{JobState.QUEUED}' GROUP BY model, version ORDER BY model, version
 """
 
+# A scoring's next chunks are of its version too, and are not jobs yet.
 UNFINISHED_VERSIONS = f"""
 SELECT DISTINCT version FROM jobs
 WHERE model = %(model)s AND state IN ('{JobState.QUEUED}', '{JobState.RUNNING}')
+UNION SELECT (spec->>'version')::int FROM scorings
+WHERE state = '{ScoringState.RUNNING}' AND spec->>'model' = %(model)s
 """
 
 
@@ -54,7 +58,7 @@ def queued_versions(database: Database) -> Sequence[QueuedVersion]:
 
 
 def unfinished_versions(database: Database, model: str) -> set[int]:
-    """The versions of a model that have jobs queued or running."""
+    """The versions of a model that have jobs or scorings queued or running."""
     with database.transaction() as cursor:
         cursor.execute(UNFINISHED_VERSIONS, {"model": model})
         return {row[0] for row in cursor.fetchall()}

@@ -22,7 +22,7 @@ REDIS_SCHEMES = ("redis", "rediss", "sentinel", "redis+socket")
 STORE_SCHEMES = ("file", "s3")
 
 # By pattern, not by parts: a URL that urlsplit misreads must not show its password either.
-_USER_PASSWORD = re.compile(r"(://[^:@/]*:)(?:(?!;[a-z+]+://).)+@")
+_USER_PASSWORD = re.compile(r"(://[^:/]*:)(?:(?!;[a-z+]+://).)+@")
 _QUERY_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&#]+", re.IGNORECASE)
 
 DAY_S = 86_400.0

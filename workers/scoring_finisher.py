@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,8 @@ def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
 
 def _fill_table(scoring: Scoring, table: str) -> None:
     """Put the published dataset into its table; done again after a kill, it changes nothing."""
-    from shunter.storage.scoring import table_sink, writing  # noqa: PLC0415 - pyarrow, seldom needed here
+    with _pyarrow_needed():
+        from shunter.storage.scoring import table_sink, writing  # noqa: PLC0415
 
     assert scoring.spec.key is not None, "a table is written by key; this is a bug"
     place = scoring.spec.output
@@ -105,6 +107,15 @@ def _fill_table(scoring: Scoring, table: str) -> None:
     files = [file["name"] for file in orjson.loads(store.get(MANIFEST))["files"]]
     sink = table_sink.TableSink(table, scoring.spec.key)
     sink.upsert(writing.read_table(store.get(name)) for name in files)
+
+
+@contextmanager
+def _pyarrow_needed() -> Iterator[None]:
+    """Around imports that few rounds need: a hub that never sees a scoring does without pyarrow."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"{error}: install shunter[scoring] where workers run") from error
 
 
 def _scoring_of(manifest: bytes) -> str | None:
@@ -151,7 +162,8 @@ def _fitting(cursor: Cursor, scoring: Scoring) -> Any:
     schemas = progress.schemas(cursor, scoring.id)
     if len(schemas) < 2:
         return None
-    from shunter.storage.scoring import writing  # noqa: PLC0415 - pyarrow, seldom needed here
+    with _pyarrow_needed():
+        from shunter.storage.scoring import writing  # noqa: PLC0415
 
     schema, facts = writing.common_schema(schemas), writing.file_facts(scoring.spec, scoring.id)
     return lambda data: writing.fit(data, schema, facts=facts)
@@ -159,8 +171,9 @@ def _fitting(cursor: Cursor, scoring: Scoring) -> Any:
 
 def _whole_chunk(cursor: Cursor, id: UUID, chunk: ChunkRecord) -> Iterator[bytes]:
     """Lines for the rows of a chunk that failed as a whole, before it could tell of any."""
-    from shunter.storage.scoring.reading import failed_rows  # noqa: PLC0415 - pyarrow, seldom needed here
-    from shunter.storage.scoring.writing import encode_error  # noqa: PLC0415
+    with _pyarrow_needed():
+        from shunter.storage.scoring.reading import failed_rows  # noqa: PLC0415
+        from shunter.storage.scoring.writing import encode_error  # noqa: PLC0415
 
     span = Span(**chunk.span)
     source = progress.source_at(cursor, id, span.file).url

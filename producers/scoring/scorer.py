@@ -15,7 +15,7 @@ from shunter.producers.scoring.request import ScoringStatus, scoring_status
 from shunter.producers.scoring.staging import stage
 from shunter.producers.submission import check_model_name
 from shunter.storage.database import Database
-from shunter.storage.errors import Conflict, NotFinished, ReportPending
+from shunter.storage.errors import Conflict, InvalidInput, NotFinished, ReportPending
 from shunter.storage.ids import new_id, parse_item_id
 from shunter.storage.model_registry import ModelRegistry
 from shunter.storage.object_store import ObjectStore
@@ -28,7 +28,7 @@ from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.scoring.resolving import chunk_size, resolve
 from shunter.storage.scoring.sources import Source, changes, find_sources, is_s3
 from shunter.storage.scoring.spec import Scoring, Spec, fingerprint
-from shunter.storage.scoring.table_sink import TableSink
+from shunter.storage.scoring.table_sink import TableSink, is_table
 from shunter.storage.worker_registry import WorkerRegistry, rows_per_s
 
 
@@ -76,6 +76,8 @@ class Scorer:
 
     def retry_errors(self, id: UUID, *, output: str | None, version: int | None) -> ScoringStatus:
         """Its rows go to a folder of their own, below the earlier output if none is given."""
+        if output is not None and is_table(output):
+            raise InvalidInput("a retry writes files: name a directory or an s3:// place", field="output")
         earlier = self._repository.get(id)
         if not earlier.state.done:
             raise NotFinished(id, earlier.state)

@@ -22,6 +22,10 @@ def check_workers(facts: Facts) -> Iterator[Finding]:
     """They beat, are at work on nothing for too long, and run the version of this program."""
     fleet = facts.fleet
     if isinstance(fleet, Refusal):
+        if _has_tables(facts):
+            yield fail(
+                "workers", fleet.message, "mend what it names: what the fleet does is not known until then"
+            )
         return
     live = [worker for worker in fleet.workers if worker.live]
     if live:
@@ -46,6 +50,12 @@ def _silent(name: str, pid: int, silent_s: float, consequence: str) -> Finding:
         "hung, or cut off from Postgres",
         "look at its process and its log, and start it again",
     )
+
+
+def _has_tables(facts: Facts) -> bool:
+    """Whether the tables could be read: else another check has told of what is missing."""
+    revision = None if isinstance(facts.postgres, Refusal) else facts.postgres.revision
+    return revision is not None and revision >= facts.newest_revision
 
 
 def _slow_batches(live: Sequence[Worker], fleet: FleetFacts) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from redis.retry import Retry
 from shunter.doctor.facts import PostgresFacts, RedisFacts, Refusal
 from shunter.storage.database import Database
 from shunter.storage.envelope import QUEUE_PREFIX
-from shunter.storage.errors import DatabaseUnavailable, ShunterError
+from shunter.storage.errors import DatabaseUnavailable, SettingsError, ShunterError
 from shunter.storage.object_store import open_object_store
 from shunter.storage.settings import Settings, redact
 
@@ -44,6 +44,9 @@ def refused(ask: Callable[[], Answer]) -> Answer | Refusal:
         return ask()
     except ShunterError as error:
         return Refusal(error.message)
+    except psycopg2.Error as error:
+        reason = str(error).strip().partition("\n")[0]
+        return Refusal(f"Postgres refuses to tell: {reason}: this user needs the rights of the tables' owner")
 
 
 def probe_postgres(database: Database) -> PostgresFacts:
@@ -76,7 +79,7 @@ def _write_error(database: Database) -> str | None:
 
 
 def probe_redis(settings: Settings) -> RedisFacts | Refusal:
-    """How Redis is."""
+    """How Redis is; SettingsError for a URL that cannot be read."""
     try:
         client = _connect(settings.require("redis_url").redis_url)
         try:
@@ -103,7 +106,15 @@ def count_envelopes(settings: Settings) -> int | None:
 def _connect(url: str) -> Any:
     # Through kombu, which knows every kind of URL that workers take, Sentinel's included.
     options = {"socket_connect_timeout": REDIS_TIMEOUT_S, "socket_timeout": REDIS_TIMEOUT_S}
-    client = kombu.Connection(url, transport_options=options).channel().client
+    try:
+        client = kombu.Connection(url, transport_options=options).channel().client
+    except ValueError as error:
+        # Its words are not told: of a password that is not percent-encoded they quote a part as the port.
+        raise SettingsError(
+            f"Redis at {redact(url)} cannot be asked: write redis://:PASSWORD@HOST:PORT/DATABASE, port and "
+            "database as numbers, the password percent-encoded",
+            field="SHUNTER_REDIS_URL",
+        ) from error
     client.set_retry(Retry(NoBackoff(), 0))
     return client
 

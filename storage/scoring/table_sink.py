@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SCHEMES = ("postgresql://", "postgres://")
 CONNECT_TIMEOUT_S = 10
+LOCK_TIMEOUT_S = 30.0
+"""A table that somebody holds for longer is tried again later: the finisher has other scorings."""
 PAGE = 10_000
 """Rows made into text at once."""
 
@@ -57,6 +59,7 @@ class TableSink:
 
     url: str
     key: str
+    lock_timeout_s: float = LOCK_TIMEOUT_S
 
     def check(self) -> None:
         """TableRefused if it cannot be written by key, DatabaseUnavailable."""
@@ -122,6 +125,8 @@ class TableSink:
             url = parts._replace(fragment="").geturl()
             connection = psycopg2.connect(url, connect_timeout=CONNECT_TIMEOUT_S)
             with closing(connection), connection, connection.cursor() as cursor:
+                # Within the transaction, as the URL may have options of its own, and poolers take none.
+                cursor.execute("SET LOCAL lock_timeout = %s", (round(self.lock_timeout_s * 1000),))
                 yield cursor
         except psycopg2.OperationalError as error:
             raise DatabaseUnavailable(f"the database of the table {parts.fragment}: {error}") from error

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
@@ -12,7 +15,7 @@ import redis
 from shunter.cli import run
 from shunter.migrations import migrate
 from shunter.storage.database import Database
-from shunter.storage.settings import Settings
+from shunter.storage.settings import Settings, redact
 from shunter.storage.worker_registry import WorkerRegistry
 from tests.fake_worker import FakeWorker, register_models
 from tests.stored_jobs import age_workers, new_worker
@@ -34,6 +37,22 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> tuple[int, Told]:
     """Its exit code, and the lines that are not ok."""
     code = run(["doctor"])
     return code, [line for line in capsys.readouterr().out.splitlines() if not line.startswith("ok ")]
+
+
+def execute(settings: Settings, statement: str) -> None:
+    with closing(psycopg2.connect(settings.database_url)) as connection, connection:
+        connection.cursor().execute(f"SELECT 1; {statement}")
+
+
+@pytest.fixture
+def asker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """The settings of the owner, while the doctor asks as somebody who has no rights."""
+    execute(settings, "CREATE ROLE asker LOGIN")
+    parts = urlsplit(settings.database_url)
+    place = parts.netloc.rpartition("@")[2]
+    monkeypatch.setenv("SHUNTER_DATABASE_URL", urlunsplit(parts._replace(netloc=f"asker@{place}")))
+    yield settings
+    execute(settings, "DROP OWNED BY asker; DROP ROLE asker")
 
 
 def test_a_fleet_that_works_is_well(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +110,33 @@ def test_services_that_do_not_answer_are_named_and_the_others_looked_at(
     assert told[1].startswith("FAIL  object store: SHUNTER_OBJECT_STORE not set")
     monkeypatch.setenv("SHUNTER_DATABASE_URL", "postgresql://127.0.0.1:1/none")
     assert doctor(capsys)[1][0].startswith("FAIL  postgres: Postgres at postgresql://127.0.0.1:1/none")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://127.0.0.1:abc", "redis://:sec/ret@127.0.0.1:1/0", "redis://127.0.0.1:1/x", "redis://a..b"],
+)
+def test_a_redis_url_that_cannot_be_read_is_told_with_how_to_write_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    monkeypatch.setenv("SHUNTER_REDIS_URL", url)
+    code, (told, *_) = doctor(capsys)
+    assert code == 1
+    assert told.startswith(f"FAIL  redis: Redis at {redact(url)} cannot be asked: write redis://")
+    assert "'sec'" not in told
+
+
+@pytest.mark.parametrize(
+    ("granted", "check"),
+    [("", "postgres"), ("GRANT SELECT ON alembic_version TO asker", "workers")],
+)
+def test_tables_that_may_not_be_read_are_told_of(
+    asker: Settings, capsys: pytest.CaptureFixture[str], granted: str, check: str
+) -> None:
+    execute(asker, granted)
+    code, told = doctor(capsys)
+    assert code == 1
+    assert told[0].startswith(f"FAIL  {check}: Postgres refuses to tell: permission denied for table ")
 
 
 def test_a_worker_given_up_for_its_silence_is_named(

@@ -18,13 +18,14 @@ from shunter.storage.errors import Conflict, EmptyRows, InvalidInput, NotFound, 
 from shunter.storage.job import JobState, Move
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.outcome import Outcome
+from shunter.storage.queue_depth import unfinished_versions
 from shunter.storage.scoring.destination import OutputExists, open_destination
 from shunter.storage.scoring.parquet import UnreadableInput
 from shunter.storage.signature import Signature, TensorSpec
 from shunter.workers.messages import Probe, Run
 from shunter.workers.spans import Span
 from tests.engine_process import claim_of, start_engine
-from tests.scoring_fleet import ScoringFleet, double, scoring_fleet, write_lines
+from tests.scoring_fleet import MODEL, ScoringFleet, double, scoring_fleet, write_lines
 
 
 @pytest.fixture
@@ -211,6 +212,16 @@ def test_a_share_of_errors_may_be_allowed(fleet: ScoringFleet) -> None:
     write_numbers(fleet.directory / "in.parquet", 0, 10)
     status = fleet.score("in.parquet", columns=["x"], max_errors="10%", model=odd_one_fails)
     assert (status.state, status.failed) == ("complete", 1)
+
+
+def test_a_version_is_needed_until_the_scorings_of_it_have_ended(fleet: ScoringFleet) -> None:
+    write_numbers(fleet.directory / "in.parquet", 0, 10)
+    begun = fleet.begin("in.parquet", columns=["x"])
+    fleet.publish(2)
+    assert unfinished_versions(fleet.database, MODEL) == {1}
+    assert unfinished_versions(fleet.database, "other") == set()
+    fleet.end(begun)
+    assert unfinished_versions(fleet.database, MODEL) == set()
 
 
 def test_a_mended_version_clears_the_errors(fleet: ScoringFleet) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
 import pytest
 
 from shunter.producers.scoring.request import ScoringStatus
 from shunter.storage import failpoints
 from shunter.storage.errors import DatabaseUnavailable, InvalidInput
-from shunter.storage.scoring.table_sink import TableRefused
+from shunter.storage.scoring.table_sink import TableRefused, TableSink
 from tests.scoring_fleet import ScoringFleet, scoring_fleet, write_lines
 
 TABLE = """
@@ -99,6 +102,53 @@ def test_a_table_that_cannot_be_written_by_key_is_refused_before_anything_runs(
     ):
         with pytest.raises(InvalidInput, match=words):
             fleet.begin("in.jsonl", url, columns=["x"], **options)
+
+
+def test_a_retry_into_a_table_is_refused(fleet: ScoringFleet, database_url: str) -> None:
+    numbers(fleet)
+    first = fleet.end(begin(fleet, database_url), model=model)
+    with pytest.raises(InvalidInput, match="a retry writes files") as refused:
+        fleet.scorer.retry_errors(UUID(first.id), output=f"{database_url}#theirs.scores", version=None)
+    assert refused.value.field == "output"
+
+
+def test_a_table_that_somebody_holds_is_unavailable_until_it_is_let_go(
+    fleet: ScoringFleet, database_url: str
+) -> None:
+    sink = TableSink(f"{database_url}#theirs.scores", "id", lock_timeout_s=0.1)
+    rows = pa.table({"id": ["a"], "low": [1]})
+    with fleet.database.transaction() as cursor:
+        cursor.execute("LOCK TABLE theirs.scores IN SHARE MODE")
+        with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+            sink.upsert([rows])
+    sink.upsert([rows])
+    assert ask(fleet, "SELECT id, low FROM theirs.scores") == [("a", 1)]
+
+
+WITHOUT_PYARROW = """
+import sys
+sys.modules["pyarrow"] = None
+from shunter.storage.database import Database
+from shunter.storage.job_repair import JobRepair
+from shunter.workers.scoring_finisher import ScoringFinisher
+ended = ScoringFinisher(JobRepair(Database(sys.argv[1]))).run_once()
+print(ended)
+"""
+
+
+def test_a_hub_without_pyarrow_leaves_the_table_to_another_and_says_what_to_install(
+    fleet: ScoringFleet, database_url: str
+) -> None:
+    numbers(fleet)
+    begun = begin(fleet, database_url)
+    fleet.plan()
+    fleet.run(model)
+    fleet.plan()
+    command = [sys.executable, "-c", WITHOUT_PYARROW, database_url]
+    poor = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (poor.returncode, poor.stdout) == (0, "0\n"), poor.stderr
+    assert "install shunter[scoring] where workers run" in poor.stderr
+    assert fleet.end(begun, model=model).state == "complete"
 
 
 def test_two_rows_of_one_key_and_a_column_that_is_not_there_fail_the_scoring_in_words(

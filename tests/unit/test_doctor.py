@@ -119,6 +119,7 @@ def test_a_well_fleet_has_a_line_for_every_check_and_nothing_to_mend() -> None:
         (postgres(clock_ahead_s=-90.0), "FAIL", "this host (here) is 90 s behind", "NTP"),
         (redis(clock_ahead_s=-10.0), "warn", "clock of Redis is 10 s ahead of", "NTP"),
         (fleet(workers=(worker(clock_ahead_s=3600.0),)), "FAIL", "worker gpu0@here is 3600 s ahead", "NTP"),
+        (replace(WELL, fleet=REFUSAL), "FAIL", "workers: nothing answers", "mend what it names"),
         (fleet(workers=()), "FAIL", "workers: none is alive", "shunter worker"),
         (fleet(workers=(worker(silent_s=12.0),)), "FAIL", "(pid 7) has been silent for 12 s", "its log"),
         (fleet(workers=(worker(software="0.0.9"),)), "warn", "gpu0@here runs 0.0.9", "restart"),

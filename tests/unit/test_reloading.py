@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shunter.reloading import Reloader
-from shunter.storage.errors import DatabaseUnavailable
+from shunter.storage.errors import DatabaseUnavailable, SettingsError, ShunterError
 from tests.waiting import wait_until
 
 MODEL = "class Model:\n    def forward(self, rows):\n        return [{} * row for row in rows]\n"
@@ -93,15 +93,27 @@ def test_old_versions_go_once_no_job_needs_them(workshop: Workshop) -> None:
     assert workshop.versions() == ["3", "4"]
 
 
-def test_versions_stay_while_nobody_knows_which_are_needed(workshop: Workshop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [DatabaseUnavailable("out"), SettingsError("no Postgres yet")])
+def test_versions_stay_while_nobody_knows_which_are_needed(workshop: Workshop, error: ShunterError) -> None:
     def unknown(_: str) -> set[int]:
-        raise DatabaseUnavailable("out")
+        raise error
 
     for factor in range(3):
         workshop.write(MODEL.format(factor))
         workshop.reloader.publish_changed()
     Reloader(workshop.source, workshop.served, say=print, unfinished=unknown).retire("double")
     assert workshop.versions() == ["1", "2", "3"]
+
+
+def test_a_version_that_cannot_be_removed_is_told(workshop: Workshop, tmp_path: Path) -> None:
+    for factor in range(3):
+        workshop.write(MODEL.format(factor))
+        workshop.reloader.publish_changed()
+    oldest = workshop.served / "double" / "1"
+    oldest.rename(tmp_path / "elsewhere")
+    oldest.symlink_to(tmp_path / "elsewhere")
+    workshop.reloader.retire("double")
+    assert workshop.said[-1].startswith("old versions of double stay: ")
 
 
 def test_a_file_that_is_saved_is_noticed(workshop: Workshop) -> None:

@@ -92,6 +92,7 @@ def test_every_usual_spelling_of_postgres_is_taken(scheme: str) -> None:
         ("postgresql://me:secret@db:5432/shunter", "postgresql://me:***@db:5432/shunter"),
         ("postgresql://db:5432/shunter", "postgresql://db:5432/shunter"),
         ("postgresql://me@db/shunter", "postgresql://me@db/shunter"),
+        ("postgresql://me@corp:secret@db/x", "postgresql://me@corp:***@db/x"),
         ("redis://:secret@cache:6379/0", "redis://:***@cache:6379/0"),
         ("postgresql://me:sec@ret@db/x", "postgresql://me:***@db/x"),
         ("postgresql://me:sec/secret@db/x", "postgresql://me:***@db/x"),
