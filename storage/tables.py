@@ -262,6 +262,7 @@ schedule_files = Table(
     Column("tag", Text, nullable=False),
     Column("scoring", Uuid, nullable=False),
     PrimaryKeyConstraint("schedule", "url", name="schedule_files_pkey"),
+    Index("schedule_files_scoring", "scoring"),
 )
 
 scoring_reports = Table(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from shunter.storage.errors import InvalidInput
+from shunter.storage.errors import InvalidInput, shorten
 from shunter.storage.outcome import RowFailure
 from shunter.storage.scoring.chunk import Chunk
 from shunter.storage.scoring.columns import output_columns
@@ -20,6 +20,8 @@ from shunter.storage.scoring.writing import encode_error, encode_table, file_fac
 from shunter.storage.signature import Signature
 from shunter.workers.assembly import Carried
 from shunter.workers.isolation import Failure
+
+CODE_CHARS = 200
 
 UNWRITABLE = (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError)
 """What Arrow and the writers of text raise for values that they have no form for."""
@@ -76,8 +78,9 @@ def encode(results: Sequence[Any], carried: Carried) -> Encoded:
 
 
 def _encode(results: Sequence[Any], carried: Carried) -> Encoded:
+    # Models choose both, and Postgres and JSON keep them, which can hold neither NUL nor half a character.
     failures = tuple(
-        RowFailure(index, result.code, result.message)
+        RowFailure(index, shorten(str(result.code), CODE_CHARS), shorten(str(result.message)))
         for index, result in enumerate(results)
         if isinstance(result, Failure)
     )

@@ -111,7 +111,7 @@ class ScheduleFiring:
         except InputMissing as error:
             return _wait_for_input(cursor, known, window, error)
         id = rounds.begin(cursor, known, window, spec=found.spec, sources=found.sources, rows=found.rows)
-        if not found.spec.force:
+        if not found.spec.force and found.spec.table is None:
             open_destination(found.spec.output, id).check_free()
         log.info("the window %s of %s has begun: scoring %s", window.start, known.name, id)
         return WindowState.STARTED

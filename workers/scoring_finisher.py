@@ -83,7 +83,7 @@ def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
     try:
         seen = destination.published()
         if seen is None or _scoring_of(seen) != str(scoring.id):
-            if seen is not None and not scoring.spec.force:
+            if seen is not None and not _replaces(scoring):
                 raise OutputExists(scoring.spec.output)
             _write(cursor, scoring, destination)
             failpoints.hit("dataset.published")
@@ -94,6 +94,11 @@ def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
     except (Conflict, InvalidInput, NotFound) as error:
         return {"code": error.code, "message": error.message}
     return None
+
+
+def _replaces(scoring: Scoring) -> bool:
+    """Whether what lies there already may go: nobody's but this question's lies beside a table."""
+    return scoring.spec.force or scoring.spec.table is not None
 
 
 def _fill_table(scoring: Scoring, table: str) -> None:
@@ -154,7 +159,7 @@ def _write(cursor: Cursor, scoring: Scoring, destination: Destination) -> None:
                 destination.add(name, b"".join(_whole_chunk(cursor, scoring.id, chunk)))
             errors.append(_File(name, chunk.rows_failed))
     names = {file.name for file in (*files, *errors)}
-    destination.publish(_manifest(scoring, files, errors), names, replace=scoring.spec.force)
+    destination.publish(_manifest(scoring, files, errors), names, replace=_replaces(scoring))
 
 
 def _fitting(cursor: Cursor, scoring: Scoring) -> Any:

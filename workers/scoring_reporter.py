@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import psycopg2
+
 from shunter.storage import failpoints
 from shunter.storage.database import Cursor
 from shunter.storage.duty_locks import DutyLock
@@ -59,6 +61,23 @@ class ScoringReporter:
         return each_scoring(ids, self._report)
 
     def _report(self, id: UUID) -> bool:
+        try:
+            return self._build_and_keep(id)
+        except psycopg2.DataError as error:
+            # What Postgres refuses once, it would refuse every time.
+            log.exception("the report of the scoring %s cannot be stored", id)
+            return self._give_up(id, f"it cannot be stored: {error}")
+
+    def _give_up(self, id: UUID, reason: str) -> bool:
+        with self._repair.duty(DutyLock.REPORT_SCORINGS) as cursor:
+            if cursor is None or not reports.hold(cursor, id):
+                return False
+            scoring = read(cursor, id)
+            reports.conclude(cursor, id, ReportState.FAILED, {"error": shorten(reason)})
+        open_destination(scoring.spec.output, id).discard()
+        return False
+
+    def _build_and_keep(self, id: UUID) -> bool:
         with self._repair.duty(DutyLock.REPORT_SCORINGS) as cursor:
             if cursor is None or not reports.hold(cursor, id):
                 return False

@@ -52,6 +52,7 @@ STATEMENTS = (
         CONSTRAINT schedule_files_pkey PRIMARY KEY (schedule, url)
     )
     """,
+    "CREATE INDEX schedule_files_scoring ON schedule_files (scoring)",
     "ALTER TABLE scorings ADD COLUMN schedule_name text, ADD COLUMN window_start timestamptz",
     """
     CREATE INDEX scorings_schedule ON scorings (schedule_name, window_start) WHERE schedule_name IS NOT NULL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 from shunter.producers.schedules.request import (
@@ -16,9 +17,12 @@ from shunter.producers.schedules.request import (
 )
 from shunter.producers.submission import check_model_name
 from shunter.storage.errors import InvalidInput
+from shunter.storage.ids import parse_item_id
 from shunter.storage.model_registry import ModelRegistry
 from shunter.storage.schedules.definition import Definition, Schedule, check_name
 from shunter.storage.schedules.repository import ScheduleRepository
+from shunter.storage.scoring.request import ScoringRequest
+from shunter.storage.scoring.sources import absolute
 
 MOST_WINDOWS = 10_000
 """Windows of one backfill; a longer one is several."""
@@ -35,6 +39,7 @@ class Scheduler:
         """Raises InvalidInput, UnknownModel, ScheduleExists."""
         check_name(name)
         self._registry.get(check_model_name(definition.request.model), definition.request.version)
+        definition = replace(definition, request=_resolved(definition.request))
         definition.check_places(self._repository.now())
         return self._status(self._repository.add(name, definition))
 
@@ -97,6 +102,22 @@ class Scheduler:
     def _statuses(self, known: Sequence[Schedule]) -> list[ScheduleStatus]:
         counts, now = self._repository.backfill_counts([each.id for each in known]), self._repository.now()
         return [schedule_status(each, backfill=counts.get(each.id, (0, 0)), now=now) for each in known]
+
+
+def _resolved(request: ScoringRequest) -> ScoringRequest:
+    """As every hub understands it, wherever it runs; the templates in it stay. InvalidInput."""
+    compare_to = request.compare_to
+    return replace(
+        request,
+        input=_resolved_place(request.input),
+        output=_resolved_place(request.output),
+        compare_to=None if compare_to is None else str(parse_item_id(compare_to)[0]),
+    )
+
+
+def _resolved_place(place: str) -> str:
+    # A URL is absolute, and what its templates have of percent signs is no quoting.
+    return place if "://" in place else absolute(place)
 
 
 def _windows_of(known: Schedule, days: DateRange, *, until: datetime) -> list[datetime]:

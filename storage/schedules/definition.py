@@ -17,6 +17,7 @@ from shunter.storage.schedules.cron import Cron
 from shunter.storage.schedules.templates import render
 from shunter.storage.scoring.formats import FILES
 from shunter.storage.scoring.request import ScoringRequest
+from shunter.storage.scoring.table_sink import is_table
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -104,12 +105,20 @@ class Definition:
 
     def check_places(self, now: datetime) -> None:
         """InvalidInput if a place is no template, or if two windows to come would write to the same one."""
-        outputs: dict[str, datetime] = {}
+        if self.incremental and is_table(self.request.output):
+            raise InvalidInput(
+                "an incremental schedule writes a dataset of its own for each window: "
+                "give a place with a date as output, or leave out incremental to write to a table",
+                field="output",
+            )
+        outputs: dict[tuple[str, str], datetime] = {}
         for start in islice(self.windows.after(now), COMPARED_WINDOWS):
-            output = self.request_at(start).output
-            if output in outputs:
-                raise InvalidInput(self._same_output(output, outputs[output], start), field="output")
-            outputs[output] = start
+            request = self.request_at(start)
+            # Many datasets may go into one table, by key: each of an input of its own.
+            place = (request.input if is_table(request.output) else "", request.output)
+            if place in outputs:
+                raise InvalidInput(self._same_place(request, outputs[place], start), field="output")
+            outputs[place] = start
 
     def document(self) -> dict[str, Any]:
         """The JSON form, as stored and as served."""
@@ -127,7 +136,13 @@ class Definition:
             }
         )
 
-    def _same_output(self, output: str, first: datetime, second: datetime) -> str:
+    def _same_place(self, request: ScoringRequest, first: datetime, second: datetime) -> str:
+        output = request.output
+        if is_table(output):
+            return (
+                f"the windows of {first:%Y-%m-%d %H:%M} and {second:%Y-%m-%d %H:%M} UTC would both bring "
+                f"{request.input} into one table: put {{window_start}} into the input"
+            )
         if output == self.request.output:
             mode = "in incremental mode each window writes" if self.incremental else "each window writes"
             return (

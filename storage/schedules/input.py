@@ -13,6 +13,7 @@ from shunter.storage.schedules.rounds import unscored
 from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.scoring.sources import Source, find_sources
 from shunter.storage.scoring.spec import Spec
+from shunter.storage.scoring.table_sink import TableSink
 from shunter.storage.worker_registry import Worker
 
 
@@ -66,4 +67,6 @@ def look(
         spec, rows = resolve(request, model, sources, workers, store_url=store_url)
     except (EmptyRows, UnreadableInput) as error:
         raise InputMissing(error.message) from error
+    if spec.table is not None and spec.key is not None:
+        TableSink(spec.table, spec.key).check()
     return Found(spec, sources, rows)

@@ -81,9 +81,11 @@ WHERE id = %s AND state = '{ScoringState.RUNNING}' AND spec ->> 'priority' = '{P
 RETURNING id
 """
 
+# A scoring that has been forgotten was complete: the others gave their files back.
 SCORED = f"""
-SELECT url, tag FROM schedule_files JOIN scorings ON scorings.id = schedule_files.scoring
-WHERE schedule = %s AND scorings.state IN ('{ScoringState.RUNNING}', '{ScoringState.COMPLETE}')
+SELECT url, tag FROM schedule_files LEFT JOIN scorings ON scorings.id = schedule_files.scoring
+WHERE schedule = %s
+  AND coalesce(scorings.state IN ('{ScoringState.RUNNING}', '{ScoringState.COMPLETE}'), true)
 """
 
 KEEP_FILES = """

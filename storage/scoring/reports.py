@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+import orjson
 from psycopg2.extras import Json
 
 from shunter.storage.database import Cursor, Database
@@ -74,6 +76,10 @@ SET source = excluded.source, rows = excluded.rows, columns = excluded.columns, 
 PROFILE = "SELECT source, rows, columns FROM model_profiles WHERE model = %s AND version = %s"
 
 
+# Not behind an odd number of backslashes, which would make it text that looks so.
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """A report that is there: whether the scoring drifted (None: nothing to compare with), and its page."""
@@ -121,8 +127,13 @@ def conclude(
 ) -> bool:
     """Keep what a pending report has come to; whether it was pending."""
     names = {"scoring": scoring, "state": state, "drifted": drifted, "page_key": page_key, "columns": columns}
-    cursor.execute(CONCLUDE, {**names, "document": Json(document)})
+    cursor.execute(CONCLUDE, {**names, "document": Json(document, dumps=_text)})
     return cursor.fetchone() is not None
+
+
+def _text(document: Any) -> str:
+    """A document as Postgres takes it: what is no number is null, and NUL is spelt."""
+    return _NUL.sub(r"\1\\\\x00", orjson.dumps(document).decode())
 
 
 def references(cursor: Cursor, scoring: Scoring) -> list[Reference]:

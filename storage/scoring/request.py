@@ -9,7 +9,7 @@ from shunter.storage.errors import InvalidInput
 from shunter.storage.job import Priority
 from shunter.storage.scoring.formats import FILES, FORMATS, PARQUET
 from shunter.storage.scoring.spec import check_max_errors
-from shunter.storage.scoring.table_sink import is_table
+from shunter.storage.scoring.table_sink import check_table_url, is_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,8 @@ class ScoringRequest:
             raise InvalidInput("check_keys says nothing without a key: name its column", field="key")
         if is_table(self.output) and (self.key is None or self.format not in (None, PARQUET)):
             raise InvalidInput("a table is written by key, and has no format: name the key", field="key")
+        if is_table(self.output):
+            check_table_url(self.output)
         if self.chunk_rows is not None and self.chunk_rows < 1:
             raise InvalidInput(f"chunk_rows is {self.chunk_rows}: give 1 or more", field="chunk_rows")
 

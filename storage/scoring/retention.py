@@ -27,6 +27,12 @@ WHERE finished_at < now() - CASE WHEN state = '{ScoringState.FAILED}'
 ORDER BY id LIMIT %(limit)s
 """
 
+# What is left counts as scored, though its scoring is not there any more.
+GIVE_FILES_BACK = f"""
+DELETE FROM schedule_files AS files USING scorings
+WHERE scorings.id = %s AND files.scoring = scorings.id AND scorings.state <> '{ScoringState.COMPLETE}'
+"""
+
 NAMED = f"""
 SELECT substring(sources -> 0 ->> 'url' FROM '{STAGED}/([^/]+)/') FROM scorings
 UNION SELECT substring(output FROM '{FOR_TABLES}/([^/]+)') FROM scorings
@@ -61,6 +67,7 @@ class ScoringRetention:
         with self._database.transaction() as cursor:
             cursor.execute("DELETE FROM scoring_reports WHERE scoring = %s", (id,))
             cursor.execute("DELETE FROM scoring_chunks WHERE scoring = %s", (id,))
+            cursor.execute(GIVE_FILES_BACK, (id,))
             cursor.execute("DELETE FROM scorings WHERE id = %s", (id,))
 
     def sweep_inputs(self) -> int:

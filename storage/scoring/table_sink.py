@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import psycopg2
@@ -51,6 +51,20 @@ class TableRefused(InvalidInput):
 def is_table(output: str) -> bool:
     """Whether an output is a table rather than a place for files."""
     return output.startswith(SCHEMES)
+
+
+def check_table_url(url: str) -> None:
+    """TableRefused if it names no table, or holds a password: it is stored, and shown to whoever asks."""
+    parts = urlsplit(url)
+    if parts.password or "password" in parse_qs(parts.query):
+        raise TableRefused(
+            "the URL of a table holds no password: set PGPASSWORD, a .pgpass file, or a service's name",
+            field="output",
+        )
+    if not parts.fragment:
+        raise TableRefused(
+            "name the table behind a #, as in postgresql://host/database#schema.table", field="output"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +130,8 @@ class TableSink:
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
+        check_table_url(self.url)
         parts = urlsplit(self.url)
-        if parts.password:
-            raise TableRefused("the URL of a table holds no password: set PGPASSWORD, or a .pgpass file")
-        if not parts.fragment:
-            raise TableRefused("name the table behind a #, as in postgresql://host/database#schema.table")
         try:
             url = parts._replace(fragment="").geturl()
             connection = psycopg2.connect(url, connect_timeout=CONNECT_TIMEOUT_S)

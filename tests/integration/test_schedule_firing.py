@@ -309,3 +309,64 @@ def test_a_scoring_says_whose_window_it_is(fleet: ScheduleFleet) -> None:
     with fleet.scoring.database.transaction() as cursor:
         cursor.execute("SELECT schedule_name, window_start, spec ->> 'model' FROM scorings")
         assert cursor.fetchall() == [("nightly", datetime(2026, 1, 11, tzinfo=UTC), MODEL)]
+
+
+def test_a_comparison_with_what_has_no_id_is_refused(fleet: ScheduleFleet) -> None:
+    with pytest.raises(InvalidInput, match="'yesterday' is no id"):
+        nightly(fleet, request={"compare_to": "yesterday"})
+
+
+def test_places_are_where_whoever_added_the_schedule_saw_them(
+    fleet: ScheduleFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fleet.scoring.directory)
+    nightly(fleet, request={"input": "in/{date:%Y-%m-%d}.jsonl", "output": "out/{date}/"})
+    monkeypatch.chdir("/")
+    fleet.write_input("2026-01-11")
+    fleet.set_clock(NOON + DAY)
+    fleet.work()
+    assert len(fleet.scoring.rows("out/2026-01-11")) == 6
+
+
+TABLE = """
+DROP SCHEMA IF EXISTS theirs CASCADE; CREATE SCHEMA theirs;
+CREATE TABLE theirs.scores (id text PRIMARY KEY, prediction int CONSTRAINT low CHECK (prediction < 20))
+"""
+
+
+def test_windows_go_into_one_table_and_one_that_it_refused_goes_again(
+    fleet: ScheduleFleet, database_url: str
+) -> None:
+    def ask(statement: str) -> None:
+        with fleet.scoring.database.transaction() as cursor:
+            cursor.execute(statement)
+
+    ask(TABLE)
+    nightly(fleet, request={"output": f"{database_url}#theirs.scores", "key": "id", "columns": ["x"]})
+    (fleet.scoring.directory / "in").mkdir()
+    for night, x in (("2026-01-11", 7), ("2026-01-12", 70)):
+        line = b'{"id": "%s", "x": %d}' % (night.encode(), x)
+        write_lines(fleet.scoring.directory / "in" / f"{night}.jsonl", [line])
+    fleet.set_clock(NOON + 2 * DAY)
+    fleet.work()
+    assert fleet.history() == [("01-11", "complete"), ("01-12", "failed")]
+    ask("ALTER TABLE theirs.scores DROP CONSTRAINT low")
+    fleet.scheduler.run("nightly", again=True)
+    fleet.work()
+    assert fleet.history() == [("01-11", "complete"), ("01-12", "complete")]
+    with fleet.scoring.database.transaction() as cursor:
+        cursor.execute("SELECT id, prediction FROM theirs.scores ORDER BY id")
+        assert cursor.fetchall() == [("2026-01-11", 14), ("2026-01-12", 140)]
+
+
+def test_a_table_that_cannot_be_written_fails_its_window_before_anything_runs(
+    fleet: ScheduleFleet, database_url: str
+) -> None:
+    nightly(fleet, request={"output": f"{database_url}#theirs.none", "key": "id", "columns": ["x"]})
+    (fleet.scoring.directory / "in").mkdir()
+    write_lines(fleet.scoring.directory / "in" / "2026-01-11.jsonl", [b'{"id": "a", "x": 1}'])
+    fleet.set_clock(NOON + DAY)
+    fleet.work()
+    window = fleet.window()
+    assert window.error is not None
+    assert (window.state, window.error["code"], window.scoring) == ("failed", "table_refused", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -151,6 +152,28 @@ def test_a_report_that_cannot_be_built_never_fails_the_scoring(fleet: ScoringFle
     status = score_night(fleet, "1", seed=1)
     assert (status.state, status.drifted) == ("complete", None)
     with pytest.raises(NoReport, match="could not be built: of a bug"):
+        report_of(fleet, status)
+    assert not list(fleet.directory.glob(".out*"))
+
+
+def test_a_report_says_what_postgres_cannot_hold(fleet: ScoringFleet) -> None:
+    words = pa.table({"w": ["a\x00b\x00\x00", "\\u0000"] * 20})
+    pq.write_table(words, fleet.directory / "odd.parquet")
+    status = fleet.score("odd.parquet", columns=["w"], model=lambda w: float("nan"))
+    assert [fleet.report(), fleet.report()] == [1, 0]
+    told = orjson.dumps(report_of(fleet, status)["columns"]).decode()
+    assert orjson.dumps("a\\x00b\\x00\\x00").decode() in told
+    assert orjson.dumps("\\u0000").decode() in told
+
+
+def test_a_report_that_postgres_refuses_is_given_up(fleet: ScoringFleet) -> None:
+    def build_oddly(facts: ReportFacts) -> BuiltReport:
+        built = fleet.build(facts)
+        return replace(built, document={**built.document, "drift": {"drifted": "perhaps", "columns": []}})
+
+    fleet.reporter = fleet.new_reporter(build_oddly)
+    status = score_night(fleet, "1", seed=1)
+    with pytest.raises(NoReport, match="it cannot be stored"):
         report_of(fleet, status)
     assert not list(fleet.directory.glob(".out*"))
 

@@ -16,7 +16,7 @@ import pytest
 
 from shunter.producers.scoring.keys import DuplicateKey
 from shunter.producers.scoring.request import ScoringStatus
-from shunter.storage.errors import ObjectStoreUnavailable
+from shunter.storage.errors import InvalidInput, ObjectStoreUnavailable
 from shunter.storage.scoring.destination import open_destination
 from tests.scoring_fleet import ScoringFleet, scoring_fleet, write_lines
 
@@ -135,3 +135,21 @@ def test_a_key_that_two_rows_have_is_told_before_anything_runs(fleet: ScoringFle
     assert fleet.begin(f"one.{format}", **asked).total in (4, None)
     with pytest.raises(DuplicateKey, match=r"'b' stands in row 1 of \S+two\S+ and in row 3 of \S+two"):
         fleet.begin(f"two.{format}", "other", **asked)
+
+
+@pytest.mark.parametrize("told", ["a\x00b", "a\ud800b", 17])
+def test_a_failure_that_no_json_holds_fails_its_row_alone(fleet: ScoringFleet, told: Any) -> None:
+    write_lines(fleet.directory / "in.jsonl", [b"0", b"1", b"2"])
+
+    def model(row: int) -> int:
+        if row == 1:
+            raise InvalidInput(f"of {told}, which postgresql://me:secret@host told", code=told)
+        return row
+
+    status = fleet.score("in.jsonl", model=model)
+    fleet.report()
+    assert (status.state, status.succeeded, status.failed) == ("complete", 2, 1)
+    (error,) = fleet.errors()
+    assert (type(error["code"]), "secret" in error["message"]) == (str, False)
+    (failure,) = fleet.scorer.report(UUID(status.id))["failures"]
+    assert failure["code"] == error["code"]

@@ -21,6 +21,7 @@ from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.scoring.spec import ScoringState
 
 REQUEST = ScoringRequest(model="digits", input="/in/{date}", output="/out/{date}")
+TO_TABLE = replace(REQUEST, output="postgresql://host/db#scores", key="id")
 MIDNIGHT = datetime(2026, 1, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
 
@@ -89,6 +90,8 @@ def test_what_is_no_template_is_refused(template: str) -> None:
         ({"request": replace(REQUEST, output="/out")}, "without a date: each window"),
         ({"request": replace(REQUEST, output="/out"), "incremental": True}, "in incremental mode"),
         ({"cron": "0 * * * *"}, "put {window_start}"),
+        ({"cron": "0 * * * *", "request": TO_TABLE}, "into one table: put {window_start} into the input"),
+        ({"request": TO_TABLE, "incremental": True}, "leave out incremental"),
         ({"request": replace(REQUEST, input="/in/{day}")}, "input has {day}"),
     ],
 )
@@ -108,6 +111,23 @@ def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
 
 def test_incremental_input_needs_no_date() -> None:
     definition(request=replace(REQUEST, input="/in"), incremental=True).check_places(MIDNIGHT)
+
+
+def test_every_window_may_write_to_the_same_table() -> None:
+    definition(request=TO_TABLE).check_places(MIDNIGHT)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://me:secret@host/db#scores", "holds no password"),
+        ("postgresql://host/db?password=secret#scores", "holds no password"),
+        ("postgresql://host/db", "name the table behind a #"),
+    ],
+)
+def test_a_table_is_named_without_a_password(url: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        replace(TO_TABLE, output=url)
 
 
 def test_a_definition_is_read_as_it_was_written() -> None:

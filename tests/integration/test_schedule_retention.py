@@ -1,0 +1,57 @@
+"""What is left of a schedule's windows when their scorings have been forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from shunter.storage.job_repair import JobRepair
+from shunter.storage.job_retention import Keep
+from shunter.storage.scoring.retention import ScoringRetention
+from shunter.workers.scoring_retention import ForgetScorings
+from tests.schedule_fleet import ScheduleFleet, schedule_fleet
+from tests.scoring_fleet import scoring_fleet, write_lines
+
+NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def fleet(
+    database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ScheduleFleet]:
+    with (
+        scoring_fleet(database_url, redis_url, tmp_path) as scoring,
+        schedule_fleet(scoring, monkeypatch, NOON) as fleet,
+    ):
+        yield fleet
+
+
+def forget(fleet: ScheduleFleet) -> int:
+    """Let every scoring that has ended grow older than it is kept, and forget what may go."""
+    scoring = fleet.scoring
+    with scoring.database.transaction() as cursor:
+        cursor.execute("UPDATE scorings SET finished_at = finished_at - interval '1 day'")
+    retention = ScoringRetention(scoring.database, scoring.store, Keep(keep_s=60, keep_failed_s=60))
+    return ForgetScorings(JobRepair(scoring.database), retention).run_once()
+
+
+@pytest.mark.parametrize(("line", "rows_of_the_second"), [(b"1", 6), (b"no number", 7)])
+def test_files_stay_scored_when_a_scoring_is_forgotten_unless_it_failed(
+    fleet: ScheduleFleet, line: bytes, rows_of_the_second: int
+) -> None:
+    files = str(fleet.scoring.directory / "in" / "*.jsonl")
+    definition = fleet.definition(incremental=True, request={"input": files, "max_errors": "0"})
+    fleet.scheduler.add("nightly", definition)
+    (fleet.scoring.directory / "in").mkdir()
+    write_lines(fleet.scoring.directory / "in" / "a.jsonl", [line])
+    fleet.set_clock(NOON + DAY)
+    fleet.work()
+    assert forget(fleet) == 1
+    fleet.write_input("b")
+    fleet.set_clock(NOON + 2 * DAY)
+    fleet.work()
+    assert fleet.scoring.scorer.find()[0].total == rows_of_the_second
