@@ -174,7 +174,7 @@ def _facts(cursor: Cursor, scoring: Scoring, price: float | None) -> ReportFacts
             "model": spec.model,
             "version": spec.version,
             "input": spec.input,
-            "output": spec.output,
+            "output": spec.table or spec.output,
             "created_at": scoring.created_at.isoformat(),
             "finished_at": finished_at.isoformat(),
         },
