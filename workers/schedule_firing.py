@@ -18,6 +18,7 @@ from shunter.storage.errors import Conflict, InvalidInput, NotFound, SettingsErr
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.model_registry import ModelRegistry
 from shunter.storage.schedules import rounds
+from shunter.storage.schedules.cron import find_zone
 from shunter.storage.schedules.definition import Schedule
 from shunter.storage.schedules.firing import Standing, decide, turns
 from shunter.storage.schedules.input import InputMissing, NothingNew, look
@@ -56,10 +57,10 @@ class ScheduleFiring:
             if cursor is None:
                 return 0
             now = clock.fleet_time(cursor)
-            standings = rounds.standings(cursor)
-            decided = [self._decide(cursor, standing, now) for standing in standings]
+            standings = self._standings(cursor)
+            decided = [_decide(cursor, standing, now) for standing in standings]
             if any(decided):
-                standings = rounds.standings(cursor)
+                standings = self._standings(cursor)
             self._watch(cursor, standings, now)
         if any(decided):
             failpoints.hit("schedule.decided")
@@ -70,14 +71,17 @@ class ScheduleFiring:
         }
         return each_scoring(due, lambda id: self._begin(*due[id]))
 
-    def _decide(self, cursor: Cursor, standing: Standing, now: datetime) -> bool:
+    def _standings(self, cursor: Cursor) -> list[Standing]:
+        """Every schedule whose time zone this host knows, with its open windows."""
+        return [standing for standing in rounds.standings(cursor) if self._knows_zone(standing.schedule)]
+
+    def _knows_zone(self, known: Schedule) -> bool:
         try:
-            decision = decide(standing, now)
+            find_zone(known.definition.timezone)
         except InvalidInput as error:
-            # Its time zone, say, is not known on this host.
-            self._wait(standing.schedule, error)
+            self._wait(known, error)
             return False
-        return decision is not None and rounds.keep(cursor, standing, decision)
+        return True
 
     def _begin(self, known: Schedule, due: Window) -> bool:
         """Begin a window's scoring, if it is still to be begun; whether the window has begun or ended."""
@@ -162,6 +166,11 @@ class ScheduleFiring:
             elapsed_s=progress.elapsed_s,
             fleet_rate=len(serving) * rows_per_s(serving, progress.model, progress.version),
         )
+
+
+def _decide(cursor: Cursor, standing: Standing, now: datetime) -> bool:
+    decision = decide(standing, now)
+    return decision is not None and rounds.keep(cursor, standing, decision)
 
 
 def _wait_for_input(cursor: Cursor, known: Schedule, window: Window, error: InputMissing) -> WindowState:

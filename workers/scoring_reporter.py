@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +16,7 @@ import psycopg2
 from shunter.storage import failpoints
 from shunter.storage.database import Cursor
 from shunter.storage.duty_locks import DutyLock
-from shunter.storage.errors import ObjectStoreUnavailable, ShunterError, shorten
+from shunter.storage.errors import ObjectStoreUnavailable, ShunterError, Unavailable, shorten
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.scoring import progress, reports
@@ -31,11 +33,21 @@ log = logging.getLogger(__name__)
 
 BUILD_TIMEOUT_S = 300.0
 
+DEATHS = 3
+"""So often may the process that builds one report be killed, before it is given up."""
+
+NEEDED = ("datasketches", "jinja2", "matplotlib", "pyarrow")
+"""Modules that reports are built with; a hub without them leaves the reports to another."""
+
 Build = Callable[[ReportFacts], BuiltReport]
 
 
 class ReportFailed(ShunterError):
     """The report could not be built, and never will be."""
+
+
+class BuildKilled(Unavailable):
+    """The process that builds a report was killed: by the host's memory, say, or with the whole hub."""
 
 
 class ScoringReporter:
@@ -47,15 +59,27 @@ class ScoringReporter:
     interval_s = 1.0
 
     def __init__(
-        self, repair: JobRepair, store: ObjectStore, *, price: float | None, build: Build | None = None
+        self,
+        repair: JobRepair,
+        store: ObjectStore,
+        *,
+        price: float | None,
+        build: Build | None = None,
+        needed: Sequence[str] = NEEDED,
     ) -> None:
         self._repair = repair
         self._store = store
         self._price = price
         self._build = build or build_apart
+        self._deaths: Counter[UUID] = Counter()
+        self._missing = [name for name in needed if find_spec(name) is None]
+        if self._missing:
+            log.info("this hub builds no reports, without %s: install shunter[scoring]", self._missing)
 
     def run_once(self) -> int:
         """One round; returns how many reports were built. Raises Unavailable."""
+        if self._missing:
+            return 0
         with self._repair.duty(DutyLock.REPORT_SCORINGS) as cursor:
             ids = [] if cursor is None else reports.pending(cursor)
         return each_scoring(ids, self._report)
@@ -88,7 +112,7 @@ class ScoringReporter:
 
     def _conclude(self, cursor: Cursor, scoring: Scoring) -> bool:
         try:
-            built = self._build(_facts(cursor, scoring, self._price))
+            built = self._built(_facts(cursor, scoring, self._price), scoring.id)
         except ReportFailed as error:
             log.error("the scoring %s has no report: %s", scoring.id, error)
             return not reports.conclude(cursor, scoring.id, ReportState.FAILED, {"error": error.message})
@@ -107,6 +131,15 @@ class ScoringReporter:
             columns=built.columns,
         )
 
+    def _built(self, facts: ReportFacts, id: UUID) -> BuiltReport:
+        try:
+            return self._build(facts)
+        except BuildKilled as error:
+            self._deaths[id] += 1
+            if self._deaths[id] < DEATHS:
+                raise
+            raise ReportFailed(f"{error}, {DEATHS} times") from error
+
 
 def build_apart(facts: ReportFacts) -> BuiltReport:
     """Build in a process of its own: plots and native code must not cost a hub its time, memory or life.
@@ -123,6 +156,8 @@ def build_apart(facts: ReportFacts) -> BuiltReport:
     said = done.stderr.decode(errors="replace").strip()
     if done.returncode == EXIT_UNAVAILABLE:
         raise ObjectStoreUnavailable(said)
+    if done.returncode < 0:
+        raise BuildKilled(f"the process that builds a report was killed by signal {-done.returncode}")
     if done.returncode:
         log.error("the process that builds a report ended with %d: %s", done.returncode, said)
         last = said.rpartition("\n")[2]
@@ -139,7 +174,7 @@ def _facts(cursor: Cursor, scoring: Scoring, price: float | None) -> ReportFacts
             "model": spec.model,
             "version": spec.version,
             "input": spec.input,
-            "output": spec.output,
+            "output": spec.table or spec.output,
             "created_at": scoring.created_at.isoformat(),
             "finished_at": finished_at.isoformat(),
         },

@@ -8,10 +8,15 @@ from typing import Any
 from uuid import UUID
 
 from shunter.storage.schedules.window import Cause, WindowState
+from shunter.storage.scoring.spec import ScoringState
 
-HISTORY_COLUMNS = """start, cause, coalesce(s.state, w.state) AS state, attempt, scoring,
+# A window whose scoring was forgotten: had it not been complete, it would not say `started` any more.
+GONE = f"CASE w.state WHEN '{WindowState.STARTED}' THEN '{ScoringState.COMPLETE}' ELSE w.state END"
+
+HISTORY_COLUMNS = f"""start, cause, coalesce(s.state, {GONE}) AS state, attempt, scoring,
     coalesce(s.error, w.error) AS error, warning, coalesce(s.rows_succeeded, 0) AS rows_succeeded,
-    coalesce(s.rows_failed, 0) AS rows_failed, s.total_rows, s.spec ->> 'output' AS output,
+    coalesce(s.rows_failed, 0) AS rows_failed, s.total_rows,
+    coalesce(s.spec ->> 'table', s.spec ->> 'output') AS output,
     (SELECT drifted FROM scoring_reports WHERE scoring_reports.scoring = w.scoring) AS drifted,
     extract(epoch FROM coalesce(s.finished_at, now()) - s.created_at)::float8 AS seconds"""
 

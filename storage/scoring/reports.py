@@ -54,7 +54,8 @@ SELECT scorings.id, (spec ->> 'version')::int, finished_at, columns
 FROM scorings JOIN scoring_reports ON scoring = scorings.id
 WHERE tenant = %(tenant)s AND scorings.id < %(id)s AND spec ->> 'model' = %(model)s
   AND scoring_reports.state = '{ReportState.READY}'
-  AND regexp_replace(output, '[0-9]+', '0', 'g') = regexp_replace(%(output)s, '[0-9]+', '0', 'g')
+  AND regexp_replace(coalesce(spec ->> 'table', output), '[0-9]+', '0', 'g')
+    = regexp_replace(%(output)s, '[0-9]+', '0', 'g')
 ORDER BY scorings.id DESC LIMIT 1
 """
 
@@ -62,7 +63,7 @@ OF_SCHEDULE = f"""
 SELECT scorings.id, (spec ->> 'version')::int, finished_at, columns
 FROM scorings JOIN scoring_reports ON scoring = scorings.id
 WHERE tenant = %(tenant)s AND schedule_name = %(schedule_name)s AND window_start < %(window_start)s
-  AND scoring_reports.state = '{ReportState.READY}'
+  AND spec ->> 'model' = %(model)s AND scoring_reports.state = '{ReportState.READY}'
 ORDER BY window_start DESC LIMIT 1
 """
 
@@ -169,7 +170,7 @@ def previous(cursor: Cursor, scoring: Scoring) -> Reference | None:
         "id": scoring.id,
         "tenant": scoring.tenant,
         "model": scoring.spec.model,
-        "output": scoring.spec.output,
+        "output": scoring.spec.table or scoring.spec.output,
         "compare_to": scoring.spec.compare_to,
         "schedule_name": scoring.schedule_name,
         "window_start": scoring.window_start,

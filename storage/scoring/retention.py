@@ -10,11 +10,23 @@ from uuid import UUID
 from shunter.storage.database import Database
 from shunter.storage.job_retention import Keep
 from shunter.storage.object_store import ObjectStore
-from shunter.storage.scoring.reports import page_key
+from shunter.storage.schedules.window import WindowState
+from shunter.storage.scoring.reports import ReportState, page_key
 from shunter.storage.scoring.sources import FOR_TABLES, STAGED
 from shunter.storage.scoring.spec import ScoringState
 
 PAGE = 100
+
+# The next window is compared with it, however long that takes to come.
+LAST_OF_ITS_SCHEDULE = f"""(
+    schedule_name IS NOT NULL
+    AND EXISTS (SELECT FROM scoring_reports WHERE scoring = old.id AND state = '{ReportState.READY}')
+    AND EXISTS (SELECT FROM schedules WHERE tenant = old.tenant AND name = old.schedule_name)
+    AND NOT EXISTS (
+        SELECT FROM scorings AS later JOIN scoring_reports AS r
+            ON r.scoring = later.id AND r.state = '{ReportState.READY}'
+        WHERE later.tenant = old.tenant AND later.schedule_name = old.schedule_name
+          AND later.window_start > old.window_start))"""
 
 # Whoever runs failed rows again reads the chunks of the earlier scoring.
 OLD = f"""
@@ -24,6 +36,7 @@ WHERE finished_at < now() - CASE WHEN state = '{ScoringState.FAILED}'
   AND state <> '{ScoringState.RUNNING}'
   AND NOT EXISTS (SELECT FROM scorings WHERE state = '{ScoringState.RUNNING}'
                   AND spec ->> 'retries' = old.id::text)
+  AND NOT {LAST_OF_ITS_SCHEDULE}
 ORDER BY id LIMIT %(limit)s
 """
 
@@ -31,6 +44,16 @@ ORDER BY id LIMIT %(limit)s
 GIVE_FILES_BACK = f"""
 DELETE FROM schedule_files AS files USING scorings
 WHERE scorings.id = %s AND files.scoring = scorings.id AND scorings.state <> '{ScoringState.COMPLETE}'
+"""
+
+# A window tells of its scoring as long as that is there, and from then on of itself.
+FAIL_WINDOWS = f"""
+UPDATE schedule_windows AS w
+SET state = '{WindowState.FAILED}', error = coalesce(s.error, jsonb_build_object(
+    'code', s.state, 'message', 'its scoring was ' || s.state || ', and has been forgotten since'))
+FROM scorings AS s
+WHERE s.id = %s AND w.scoring = s.id AND w.state = '{WindowState.STARTED}'
+  AND s.state <> '{ScoringState.COMPLETE}'
 """
 
 NAMED = f"""
@@ -68,6 +91,7 @@ class ScoringRetention:
             cursor.execute("DELETE FROM scoring_reports WHERE scoring = %s", (id,))
             cursor.execute("DELETE FROM scoring_chunks WHERE scoring = %s", (id,))
             cursor.execute(GIVE_FILES_BACK, (id,))
+            cursor.execute(FAIL_WINDOWS, (id,))
             cursor.execute("DELETE FROM scorings WHERE id = %s", (id,))
 
     def sweep_inputs(self) -> int:

@@ -370,3 +370,38 @@ def test_a_table_that_cannot_be_written_fails_its_window_before_anything_runs(
     window = fleet.window()
     assert window.error is not None
     assert (window.state, window.error["code"], window.scoring) == ("failed", "table_refused", None)
+
+
+def test_a_hub_that_lacks_a_time_zone_leaves_its_windows_to_another_and_fires_the_rest(
+    fleet: ScheduleFleet,
+) -> None:
+    def move_to(zone: str) -> None:
+        with fleet.scoring.database.transaction() as cursor:
+            moved = "UPDATE schedules SET definition = definition || jsonb_build_object('timezone', %s)"
+            cursor.execute(f"{moved} WHERE name = 'nightly'", (zone,))
+
+    nightly(fleet, wait_for_input_s=3600, finish_by="00:10")
+    output = str(fleet.scoring.directory / "other" / "{date}")
+    fleet.scheduler.add("other", fleet.definition(wait_for_input_s=3600, request={"output": output}))
+    fleet.set_clock(datetime(2026, 1, 11, 0, 0, 5, tzinfo=UTC))
+    fleet.work()
+    fleet.write_input("2026-01-11")
+    move_to("Mars/Base")
+    fleet.set_clock(datetime(2026, 1, 11, 0, 30, tzinfo=UTC))
+    fleet.work()
+    move_to("UTC")
+    assert (fleet.history(), fleet.history("other")) == ([("01-11", "pending")], [("01-11", "complete")])
+    fleet.work()
+    assert fleet.history() == [("01-11", "complete")]
+
+
+def test_a_window_is_compared_with_those_of_its_own_model_alone(fleet: ScheduleFleet) -> None:
+    nightly(fleet)
+    for night in (11, 12):
+        fleet.write_input(f"2026-01-{night}", rows=50)
+        fleet.set_clock(datetime(2026, 1, night, 0, 0, 5, tzinfo=UTC))
+        fleet.work()
+        fleet.scoring.report()
+        assert fleet.window().drift == "-"
+        with fleet.scoring.database.transaction() as cursor:
+            cursor.execute("UPDATE scorings SET spec = jsonb_set(spec, '{model}', '\"other\"')")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,10 @@ from shunter.producers.scoring.profiling import profile
 from shunter.producers.scoring.request import ScoringStatus
 from shunter.storage import failpoints
 from shunter.storage.errors import InvalidInput, NoReport, NotFound, ReportPending, Unavailable, WaitTimeout
+from shunter.storage.job_repair import JobRepair
 from shunter.storage.settings import Settings
 from shunter.workers.report.facts import BuiltReport, ReportFacts
-from shunter.workers.scoring_reporter import ReportFailed
+from shunter.workers.scoring_reporter import DEATHS, BuildKilled, ReportFailed, ScoringReporter
 from tests.api_server import serving
 from tests.scoring_fleet import MODEL, ScoringFleet, scoring_fleet
 
@@ -176,6 +178,40 @@ def test_a_report_that_postgres_refuses_is_given_up(fleet: ScoringFleet) -> None
     with pytest.raises(NoReport, match="it cannot be stored"):
         report_of(fleet, status)
     assert not list(fleet.directory.glob(".out*"))
+
+
+def test_a_report_whose_process_is_killed_is_built_again_and_given_up_in_the_end(
+    fleet: ScoringFleet,
+) -> None:
+    deaths = iter(range(DEATHS - 1))
+
+    def die_at_first(facts: ReportFacts) -> BuiltReport:
+        for _ in deaths:
+            raise BuildKilled("killed")
+        return fleet.build(facts)
+
+    def die(_: ReportFacts) -> BuiltReport:
+        raise BuildKilled("killed")
+
+    for build, told in ((die_at_first, [1, 0]), (die, [0, 0])):
+        fleet.reporter = fleet.new_reporter(build)
+        write_night(fleet, build.__name__, seed=1)
+        fleet.score(f"{build.__name__}.parquet", build.__name__, columns=["x"], model=lambda x: x)
+        for _ in range(DEATHS - 1):
+            with pytest.raises(BuildKilled):
+                fleet.report()
+        assert [fleet.report(), fleet.report()] == told
+
+
+def test_a_hub_that_lacks_what_reports_are_built_with_leaves_them_to_another(
+    fleet: ScoringFleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    poor = ScoringReporter(JobRepair(fleet.database), fleet.store, price=None, needed=["no_such_module"])
+    write_night(fleet, "1", seed=1)
+    fleet.score("1.parquet", columns=["x"], model=lambda x: x)
+    assert [poor.run_once(), poor.run_once(), fleet.report()] == [0, 0, 1]
+    assert len([line for line in caplog.messages if "no_such_module" in line]) == 1
 
 
 def test_two_hubs_build_a_report_once(fleet: ScoringFleet) -> None:

@@ -162,3 +162,14 @@ def test_two_rows_of_one_key_and_a_column_that_is_not_there_fail_the_scoring_in_
     assert strange.error is not None
     assert "has no column 'high': add it" in strange.error["message"]
     assert ask(fleet, "SELECT count(*) FROM theirs.scores") == [(0,)]
+
+
+def test_scorings_into_one_table_are_compared_with_each_other(fleet: ScoringFleet, database_url: str) -> None:
+    ids = []
+    for name in ("1.jsonl", "2.jsonl"):
+        numbers(fleet, count=50, name=name)
+        ids.append(fleet.end(begin(fleet, database_url, name), model=model).id)
+        fleet.report()
+    report = fleet.scorer.report(UUID(ids[1]))
+    assert report["drift"]["against"]["previous"]["scoring"] == ids[0]
+    assert report["scoring"]["output"] == f"{database_url}#theirs.scores"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from shunter.storage.scoring.reports import Reference
 from shunter.storage.scoring.sketches import encode_sketches, sketch_table
 from shunter.workers.report.facts import BuiltReport, ChunkFacts, ReportFacts
 from shunter.workers.report.process import build
-from shunter.workers.scoring_reporter import ReportFailed, build_apart
+from shunter.workers.scoring_reporter import BuildKilled, ReportFailed, build_apart
 
 RUN = {
     "batches": 4.0,
@@ -186,6 +187,15 @@ def test_what_the_process_cannot_build_is_said() -> None:
     broken = ReportFacts(scoring={}, seconds=0, parts="file:///nowhere", chunks=[], references=[], price=None)
     with pytest.raises(ReportFailed, match=r"its process ended with 1: .*UndefinedError"):
         build_apart(broken)
+
+
+def test_a_process_that_is_killed_may_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dying = tmp_path / "python"
+    dying.write_text("#!/bin/sh\ncat > /dev/null\nkill -9 $$\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(dying))
+    with pytest.raises(BuildKilled, match="by signal 9"):
+        build_apart(facts_of(tmp_path))
 
 
 def test_facts_and_reports_cross_the_pipe(tmp_path: Path) -> None:
