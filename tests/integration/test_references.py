@@ -143,13 +143,13 @@ def test_objects_in_s3_may_have_any_name_and_are_capped_unread(tmp_path: Path) -
             aws_secret_access_key=access.secret_key,
             region_name=access.region,
         )
-        client.put_object(Bucket=BUCKET, Key="in/a name & more+.png", Body=b"12345")
-        reader = ReferenceReader([f"s3://{BUCKET}/in"], s3=access, most_bytes=5)
-        url = f"s3://{BUCKET}/in/a name & more+.png"
+        client.put_object(Bucket=BUCKET, Key="refs/a name & more+.png", Body=b"12345")
+        reader = ReferenceReader([f"s3://{BUCKET}/refs"], s3=access, most_bytes=5)
+        url = f"s3://{BUCKET}/refs/a name & more+.png"
         assert reader.read(url) == b"12345"
         with pytest.raises(FetchTooLarge, match="5 bytes are more than the 4"):
-            ReferenceReader([f"s3://{BUCKET}/in/"], s3=access, most_bytes=4).read(url)
+            ReferenceReader([f"s3://{BUCKET}/refs/"], s3=access, most_bytes=4).read(url)
         with pytest.raises(FetchRefused, match="SHUNTER_FETCH_FROM"):
-            ReferenceReader([f"s3://{BUCKET}/i"], s3=access).read(url)
+            ReferenceReader([f"s3://{BUCKET}/ref"], s3=access).read(url)
         assert ReferenceReader([], s3=access).read(url, trusted=[f"s3://{BUCKET}"]) == b"12345"
         client.close()
