@@ -127,7 +127,7 @@ def batches() -> Celery:
 
 def stock(pool: str = "solo", concurrency: int = 1) -> Celery:
     """What nearly everyone writes, with one of Celery's pools."""
-    queue = f"stock-{pool}"
+    queue = "stock" if pool == "solo" else f"stock-{pool}"
     workers = pool if concurrency == 1 else f"{concurrency} {pool}"
     return Celery(
         name="Celery, a task per item" if pool == "solo" else f"Celery, {workers}",
