@@ -53,21 +53,6 @@ class Model:
         return rows
 """
 
-MLP = """
-import torch
-
-class Model:
-    def load(self, directory, device):
-        torch.set_num_threads(1)
-        torch.manual_seed(0)
-        layers = torch.nn.Linear(128, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8)
-        self.net = torch.nn.Sequential(*layers).eval()
-
-    def forward(self, rows):
-        with torch.inference_mode():
-            return self.net(torch.tensor(rows, dtype=torch.float32)).tolist()
-"""
-
 
 def say(text: str) -> None:
     """Progress, to stderr, so that stdout holds only the tables."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -39,6 +40,23 @@ def an_object(tmp_path: Path, name: str, data: bytes) -> str:
     path = tmp_path / "objects" / name
     path.write_bytes(data)
     return path.as_uri()
+
+
+def whole_file(tmp_path: Path, *, rows: int, **asked: Any) -> Chunk:
+    """A chunk of all rows of `in.parquet`, as it is by now; what it makes goes to `parts`."""
+    (source,) = find_sources(str(tmp_path / "in.parquet"))
+    spec = Spec(
+        model="tiny",
+        version=1,
+        input=source.url,
+        output=str(tmp_path / "out"),
+        input_format="parquet",
+        output_format="jsonl",
+        chunk_rows=rows,
+        **asked,
+    )
+    span, parts = Span(file=0, rows=rows, first_row=0), (tmp_path / "parts").as_uri()
+    return Chunk(scoring=uuid4(), number=0, source=source, span=span, spec=spec, parts=parts)
 
 
 def test_rows_may_be_references_or_hold_some(engine: EngineProcess, tmp_path: Path) -> None:
@@ -81,19 +99,7 @@ def test_what_cannot_be_had_fails_its_row_alone(engine: EngineProcess, tmp_path:
 
 def test_a_chunk_that_cannot_be_read_leaves_nothing_suspect(engine: EngineProcess, tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": range(3)}), tmp_path / "in.parquet")
-    (source,) = find_sources(str(tmp_path / "in.parquet"))
-    spec = Spec(
-        model="tiny",
-        version=1,
-        input=source.url,
-        output=str(tmp_path / "out"),
-        input_format="parquet",
-        output_format="jsonl",
-        columns=("x",),
-        chunk_rows=3,
-    )
-    span, parts = Span(file=0, rows=3, first_row=0), (tmp_path / "parts").as_uri()
-    chunk = Chunk(scoring=uuid4(), number=0, source=source, span=span, spec=spec, parts=parts)
+    chunk = whole_file(tmp_path, rows=3, columns=("x",))
     (tmp_path / "in.parquet").write_bytes(b"torn")
     (outcome,) = engine.run(job_of([None] * 3, block=encode_chunk(chunk)))
     assert outcome.error is not None
@@ -104,22 +110,7 @@ def test_a_column_of_urls_is_fetched_for_the_rows_of_a_chunk(engine: EngineProce
     urls = [an_object(tmp_path, f"n{n}", b"%d" % n) for n in range(1500)]
     urls[1200] += "-not"
     pq.write_table(pa.table({"id": range(1501), "url": [*urls, None]}), tmp_path / "in.parquet")
-    (source,) = find_sources(str(tmp_path / "in.parquet"))
-    spec = Spec(
-        model="tiny",
-        version=1,
-        input=source.url,
-        output=str(tmp_path / "out"),
-        input_format="parquet",
-        output_format="jsonl",
-        columns=("url",),
-        key="id",
-        chunk_rows=1501,
-        fetch=("url",),
-    )
-    parts = (tmp_path / "parts").as_uri()
-    span = Span(file=0, rows=1501, first_row=0)
-    chunk = Chunk(scoring=uuid4(), number=0, source=source, span=span, spec=spec, parts=parts)
+    chunk = whole_file(tmp_path, rows=1501, columns=("url",), key="id", fetch=("url",))
     (outcome,) = engine.run(job_of([None] * 1501, block=encode_chunk(chunk)))
     assert outcome.output is not None
     assert outcome.output.inline is not None

@@ -12,12 +12,11 @@ import pyarrow as pa
 import pytest
 
 from shunter import Client
-from shunter.producers.api import create_app
 from shunter.producers.scoring.staging import query_rows
 from shunter.storage.errors import Conflict, InvalidInput, NotFound, WaitTimeout
 from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.settings import Settings
-from tests.api_server import serving
+from tests.api_server import client_of
 from tests.scoring_fleet import MODEL, ScoringFleet, scoring_fleet, write_lines
 
 
@@ -35,11 +34,7 @@ def client(
     settings = Settings(
         database_url=database_url, redis_url=redis_url, object_store=fleet.directory.as_uri() + "/objects"
     )
-    if request.param == "direct":
-        with Client(settings=settings) as client:
-            yield client
-        return
-    with serving(create_app(settings)) as url, Client(url) as client:
+    with client_of(request.param, settings) as client:
         yield client
 
 

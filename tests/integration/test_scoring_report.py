@@ -26,7 +26,7 @@ from shunter.storage.job_repair import JobRepair
 from shunter.storage.settings import Settings
 from shunter.workers.report.facts import BuiltReport, ReportFacts
 from shunter.workers.scoring_reporter import DEATHS, BuildKilled, ReportFailed, ScoringReporter
-from tests.api_server import serving
+from tests.api_server import client_of, serving
 from tests.scoring_fleet import MODEL, ScoringFleet, scoring_fleet
 
 ROWS = 400
@@ -247,11 +247,7 @@ def client(
     settings = Settings(
         database_url=database_url, redis_url=redis_url, object_store=fleet.directory.as_uri() + "/objects"
     )
-    if request.param == "direct":
-        with Client(settings=settings) as client:
-            yield client
-        return
-    with serving(create_app(settings)) as url, Client(url) as client:
+    with client_of(request.param, settings) as client:
         yield client
 
 
