@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -29,8 +28,6 @@ shunter() {
 """
 
 BLOCK_WITHIN_S = 60
-
-EXAMPLES = "examples/README.md"
 
 PLUGIN = {"PYTEST_ADDOPTS": "-p shunter.pytest_plugin -p no:cacheprovider"}
 """An installed Shunter registers its plugin; a checkout on the path need not."""
@@ -81,17 +78,10 @@ def check_printed(block: Block, printed: str) -> None:
 DOCUMENTS_WITH_CODE = [str(path.relative_to(ROOT)) for path in DOCUMENTS if runnable(path)]
 
 
-@pytest.mark.parametrize("document", [name for name in DOCUMENTS_WITH_CODE if name != EXAMPLES])
+@pytest.mark.parametrize("document", DOCUMENTS_WITH_CODE)
 def test_the_blocks_of_a_document_run(up: Up, document: str) -> None:
     names: dict[str, str] = {}
     for block in runnable(ROOT / document):
         if "JOB_ID" in block.code and not names:
             names["JOB_ID"] = up.command("submit", "double", "--row", "1").stdout.strip()
         run(up, block, names)
-
-
-def test_the_examples_run(up: Up) -> None:
-    without = [] if importlib.util.find_spec("transformers") else ["hf-text", "texts.py"]
-    for block in runnable(ROOT / EXAMPLES):
-        lines = [line for line in block.code.splitlines() if not any(word in line for word in without)]
-        run(up, Block(block.document, block.line, block.language, "\n".join(lines), None), {})

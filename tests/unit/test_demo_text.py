@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +28,8 @@ def test_without_the_extra_the_command_to_install_it_is_named() -> None:
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """A tiny encoder with random weights, and a tokenizer of a few words."""
-    transformers: Any = pytest.importorskip("transformers")
+    import transformers
+
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "jobs", "share", "batches"]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
     transformers.BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
