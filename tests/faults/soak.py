@@ -32,7 +32,7 @@ LONE_PACE_S = 1.0
 SETTLED_AFTER_S = 120.0
 """What grows until then is a beginning, not a leak."""
 
-MEASURES = {"rss_mib": "resident memory, MiB", "fds": "file descriptors", "connections": "connections"}
+MEASURES = {"private_mib": "private memory, MiB", "fds": "file descriptors", "connections": "connections"}
 
 
 class Sample(NamedTuple):
@@ -40,7 +40,8 @@ class Sample(NamedTuple):
 
     seconds: float
     who: str
-    rss_mib: float
+    private_mib: float
+    """Without shared pages: each of Postgres' processes would count the shared buffers as its own."""
     fds: int
     connections: int
 
@@ -113,15 +114,15 @@ def _tree(pid: int) -> list[psutil.Process]:
 def _sample(
     now: float, who: str, processes: Sequence[psutil.Process], connections: int | None = None
 ) -> Sample:
-    rss, fds, found = 0, 0, 0
+    private, fds, found = 0, 0, 0
     for process in processes:
         # One that ends just now holds nothing any more.
         with suppress(psutil.NoSuchProcess):
-            rss += process.memory_info().rss
+            private += process.memory_full_info().uss
             fds += process.num_fds()
             found += len(process.net_connections()) if connections is None else 0
     return Sample(
-        round(now, 1), who, round(rss / 2**20, 2), fds, found if connections is None else connections
+        round(now, 1), who, round(private / 2**20, 2), fds, found if connections is None else connections
     )
 
 
