@@ -222,14 +222,6 @@ class Rig:
         wait_for(lambda: process.alive() and ready.exists(), f"{name} is ready")
         return process
 
-    def worker_rows(self) -> dict[str, int]:
-        """Rows settled by each worker."""
-        found = self.ask(
-            "SELECT split_part(name, '@', 1), sum(rows) FROM jobs JOIN workers ON worker = incarnation "
-            "WHERE finished_at IS NOT NULL GROUP BY 1"
-        )
-        return {name: int(rows) for name, rows in found}
-
     def _registered(self, process: Process) -> bool:
         return process.alive() and bool(
             self.value("SELECT count(*) FROM workers WHERE pid = %s", process.pid)
