@@ -54,6 +54,16 @@ class Recorded:
     trace: list[Arrival]
     latencies: list[float]
     rate: float
+    told: dict[str, Any]
+    """What the worker said of its batches afterwards, as `storage.batch_report` describes it."""
+
+    def document(self) -> dict[str, Any]:
+        """All of it, to be run again later; jobs are [seconds, latency, lengths of their rows]."""
+        jobs = [
+            [arrival.at_s, latency, list(arrival.lengths)]
+            for arrival, latency in zip(self.trace, self.latencies, strict=True)
+        ]
+        return {"rate": self.rate, "told": self.told, "jobs": jobs}
 
 
 def measure(plan: Plan, progress: Progress) -> Sequence[Report]:
@@ -146,16 +156,15 @@ def _compared(bench: Rig, lengths: dict[UUID, list[int]], *, way_s: float) -> tu
         Arrival(at_s=at - first, rows=rows, lengths=lengths[UUID(str(id))], priority=Priority(priority))
         for id, at, rows, priority, _ in jobs
     ]
-    recorded = Recorded(
-        trace, [finished - at for _, at, _, _, finished in jobs], sum(job[2] for job in jobs) / (last - first)
-    )
-    return recorded, _simulated(bench, trace, way_s)
-
-
-def _simulated(bench: Rig, trace: Sequence[Arrival], way_s: float) -> Simulation:
-    limits = read_config(MODELS / MODEL / "1").batching
     time.sleep(REPORTED_AFTER_S)
     (told,) = bench.value(TOLD).values()
+    latencies = [finished - at for _, at, _, _, finished in jobs]
+    recorded = Recorded(trace, latencies, sum(job[2] for job in jobs) / (last - first), told)
+    return recorded, _simulated(recorded, way_s)
+
+
+def _simulated(recorded: Recorded, way_s: float) -> Simulation:
+    limits, trace, told = read_config(MODELS / MODEL / "1").batching, recorded.trace, recorded.told
     cost, sizing = (Sizing.of(limits.max_rows, told["sizing"]) for _ in range(2))
     held = credit_rows(limits, told["rows_per_s"])
     return simulate(trace, limits, fitted(cost), held_rows=held, sizing=sizing, way_s=way_s)
@@ -181,7 +190,7 @@ def _report(pairs: dict[str, list[tuple[Recorded, Simulation]]]) -> Report:
                 load, len(runs), what, statistics.median(fleet), statistics.median(simulated), spread(ratios)
             )
     report.raw = {
-        load: [{"latencies": r.latencies, "rate": r.rate, "simulated": s.rows_per_s} for r, s in runs]
+        load: [{"fleet": r.document(), "simulated": s.rows_per_s} for r, s in runs]
         for load, runs in pairs.items()
     }
     return report

@@ -101,6 +101,17 @@ def test_a_fit_tells_overhead_and_throughput_and_how_far_it_is_off() -> None:
     assert sizing.seconds("rows", 128) == pytest.approx(linear(128), rel=0.1)
 
 
+def test_a_fit_goes_through_the_mean_of_what_a_busy_machine_takes() -> None:
+    sizing, chance = Sizing(MAX_ROWS), random.Random(1)
+    predicted = []
+    for _ in range(2000):
+        rows = chance.choice((8, 16, 32, 64))
+        slowness = chance.choice((0.5, 0.6, 0.9, 2.0))
+        sizing.add("rows", rows=rows, length=0, work=rows, seconds=linear(rows) * slowness)
+        predicted.append(sizing.seconds("rows", 32))
+    assert sum(predicted[100:]) / len(predicted[100:]) == pytest.approx(linear(32), rel=0.05)
+
+
 def test_nothing_is_predicted_from_nothing() -> None:
     sizing = Sizing(MAX_ROWS)
     assert (sizing.seconds("rows", 8), sizing.least_seconds(), sizing.document()) == (0.0, 0.0, {})
