@@ -35,8 +35,8 @@ class Fit:
             self.error += 0.1 * (abs(seconds / usual_s - 1) - self.error)
             seconds = min(max(seconds, usual_s / OUTLIER), usual_s * OUTLIER)
         self.batches += 1
-        # Divided by what is usual, a long batch weighs as much as a short one. Divided by what it took, a slow
-        # batch would weigh less than a fast one, and with much noise the line would lie far below the mean.
+        # Divided by what is usual, a long batch weighs as much as a short one. Divided by what it took, a
+        # slow batch would weigh less than a fast one, and on a busy machine the line lay far below the mean.
         weight = 1 / usual_s**2
         new = (weight, work * weight, work**2 * weight, seconds * weight, work * seconds * weight)
         self._sums = [FADING * old + term for old, term in zip(self._sums, new, strict=True)]
