@@ -91,6 +91,15 @@ def test_a_cost_that_changes_is_followed(before: str, after: str) -> None:
     assert sum(costs) / SEEDS <= 1.05 * best_cost(CURVES[after])
 
 
+def test_a_cost_that_changes_within_a_duel_leads_to_no_lasting_error() -> None:
+    before, after = CURVES["an encoder on a CPU"], CURVES["steps of 48"]
+    for batches in range(240, 270):
+        sizing, chance = Sizing(MAX_ROWS), random.Random(35)
+        run(sizing, before, batches, chance)
+        run(sizing, after, 600, chance)
+        assert run(sizing, after, 250, chance) <= 1.1 * best_cost(after)
+
+
 def test_a_fit_tells_overhead_and_throughput_and_how_far_it_is_off() -> None:
     sizing, chance = Sizing(MAX_ROWS), random.Random(1)
     run(sizing, linear, 100, chance)
