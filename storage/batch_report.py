@@ -7,6 +7,8 @@ A worker tells, for each model version, counters since it started, and its lates
     tokens, padded_tokens            real ones, and those that the model computed; 0 for models without length
     seconds                          {wait, preprocess, forward, postprocess}: sums over batches
     sizes, reasons                   {rows in a batch: batches}, {close reason: batches}
+    out_of_memory                    runs that did not fit in memory
+    ceiling_trials, …_failed         batches larger than was known to fit, and those of them that did not
     rows_per_s, busy                 the measured rate; the share of the last minute that the model ran
     recent                           the latest batches, newest first, each with its age in seconds
     sizing                           what was learnt about the cost of each size

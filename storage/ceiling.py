@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -15,3 +16,25 @@ class Ceiling(NamedTuple):
     bucket: str
     rows: int
     tokens: int = 0
+
+
+class Raised(NamedTuple):
+    """A ceiling that was too low, and the higher one in its place: a batch of that size fitted.
+
+    `was` holds for the bucket of `now`. Where tokens are counted, the ceilings of all buckets are one.
+    """
+
+    was: Ceiling
+    now: Ceiling
+
+    def disproves(self, ceiling: Ceiling) -> bool:
+        """Whether a known ceiling gives way; a lower one than `was` is somebody's later find, and stays."""
+        if ceiling.device != self.now.device:
+            return False
+        if self.now.tokens:
+            return self.was.tokens <= ceiling.tokens < self.now.tokens
+        return ceiling.bucket == self.now.bucket and ceiling.rows == self.was.rows
+
+    def applied_to(self, known: Iterable[Ceiling]) -> tuple[Ceiling, ...]:
+        """What is known afterwards."""
+        return (*(ceiling for ceiling in known if not self.disproves(ceiling)), self.now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shunter.storage.ceiling import Ceiling
+from shunter.storage.ceiling import Ceiling, Raised
 from shunter.storage.database import Database
 
 # Of two engines that learn at the same time, the one that fits less is right.
@@ -12,6 +12,20 @@ VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (model, version, device, bucket) DO UPDATE
 SET rows = EXCLUDED.rows, tokens = EXCLUDED.tokens, recorded_at = now()
 WHERE EXCLUDED.rows < memory_ceilings.rows
+"""
+
+# What `Raised.disproves`; a lower ceiling that another engine has found meanwhile stays, and holds.
+DISPROVED = """
+DELETE FROM memory_ceilings
+WHERE model = %(model)s AND version = %(version)s AND device = %(device)s
+  AND CASE WHEN %(tokens)s > 0 THEN tokens >= %(was_tokens)s AND tokens < %(tokens)s
+           ELSE bucket = %(bucket)s AND rows = %(was_rows)s END
+"""
+
+KEEP = """
+INSERT INTO memory_ceilings (model, version, device, bucket, rows, tokens)
+VALUES (%(model)s, %(version)s, %(device)s, %(bucket)s, %(rows)s, %(tokens)s)
+ON CONFLICT (model, version, device, bucket) DO NOTHING
 """
 
 ALL = "SELECT model, version, device, bucket, rows, tokens FROM memory_ceilings"
@@ -27,6 +41,19 @@ class MemoryCeilings:
         """Keep a ceiling, unless a lower one is known."""
         with self._database.transaction() as cursor:
             cursor.execute(RECORD, (model, version, *ceiling))
+
+    def raise_up(self, model: str, version: int, raised: Raised) -> None:
+        """Put a ceiling in the place of those that a larger batch has disproved; safe to repeat."""
+        values = {
+            "model": model,
+            "version": version,
+            **raised.now._asdict(),
+            "was_rows": raised.was.rows,
+            "was_tokens": raised.was.tokens,
+        }
+        with self._database.transaction() as cursor:
+            cursor.execute(DISPROVED, values)
+            cursor.execute(KEEP, values)
 
     def all(self) -> dict[tuple[str, int], tuple[Ceiling, ...]]:
         """Every ceiling, by model and version."""

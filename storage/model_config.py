@@ -54,7 +54,8 @@ class RunLimits:
     the sizes that its dimensions of any size take. `preprocess_processes` 0 preprocesses in a thread of
     the engine. `dtype` is the precision that torch may lower forward to, and `compile` has torch compile it.
     `finite` makes a NaN or an infinity in an output the error `not_finite` of its row; some models mean
-    something by them.
+    something by them. `raise_ceilings` tries, now and then, a batch larger than what once did not fit in
+    memory.
     """
 
     batch_timeout_s: float = 300.0
@@ -66,6 +67,7 @@ class RunLimits:
     dtype: str | None = None
     compile: bool = False
     finite: bool = False
+    raise_ceilings: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,7 @@ _SECTIONS: Mapping[str, Mapping[str, Check]] = {
         "dtype": _one_of(None, *LOWER_DTYPES),
         "compile": _truth,
         "finite": _truth,
+        "raise_ceilings": _truth,
     },
 }
 

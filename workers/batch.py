@@ -76,7 +76,8 @@ class Batch(Generic[TicketT]):
     `bucket` names its kind, for costs and memory ceilings: short, and the same in every process. `pad_to`
     is the length to pad to (0: no lengths), `wait_s` how long the oldest row was in line, `limit` how many
     rows would have been full, `least_s` what the call surely takes (0: not known yet). `closed_at` is when
-    it was closed, `owed` what that changed in what each class is owed.
+    it was closed, `owed` what that changed in what each class is owed. A `trial` has more rows than are known
+    to fit in memory.
     """
 
     rows: Sequence[Row[TicketT]]
@@ -91,6 +92,7 @@ class Batch(Generic[TicketT]):
     least_s: float
     closed_at: float = 0.0
     owed: Sequence[float] = ()
+    trial: bool = False
 
     @property
     def work(self) -> int:

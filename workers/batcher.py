@@ -16,7 +16,7 @@ from math import inf
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple
 
-from shunter.storage.ceiling import Ceiling
+from shunter.storage.ceiling import Ceiling, Raised
 from shunter.storage.job import Claim, Priority
 from shunter.storage.model_config import Batching
 from shunter.workers.batch import Batch, CloseReason, Row, TicketT, Timing
@@ -90,7 +90,7 @@ class Batcher(Generic[TicketT]):
         beside.drain()
         beside.add(rows)
         batches = iter(lambda: beside.next_batch(now, idle=True), None)
-        return [replace(batch, reason=CloseReason.ALONE) for batch in batches]
+        return [replace(batch, reason=CloseReason.ALONE, trial=False) for batch in batches]
 
     def remove(self, claim: Claim) -> int:
         """Take a job's rows out of every lane; returns how many there were."""
@@ -110,10 +110,15 @@ class Batcher(Generic[TicketT]):
         """Remember that batches of this kind fit in memory only up to `rows` rows; the ceiling, if new."""
         return self._ceilings.lower(batch.bucket, rows, self._length(batch))
 
-    def measured(self, batch: Batch[TicketT], seconds: float) -> None:
-        """Learn what a batch took that went through the model whole and undisturbed."""
+    def trial_failed(self, batch: Batch[TicketT]) -> None:
+        """A batch that was larger than what is known to fit did not."""
+        self._ceilings.trial_failed(batch.bucket, self._length(batch))
+
+    def measured(self, batch: Batch[TicketT], seconds: float) -> Raised | None:
+        """Learn what a batch took that went through the model whole; the memory ceiling that it raised."""
         rows, length = len(batch.rows), self._length(batch)
         self._sizing.add(batch.bucket, rows=rows, length=length, work=batch.work, seconds=seconds)
+        return self._ceilings.fitted(batch.bucket, rows, length)
 
     def warmed(self, timings: Iterable[Timing]) -> None:
         """Learn what batches took in a warm-up."""
@@ -227,6 +232,7 @@ class Batcher(Generic[TicketT]):
         packed = self._limits.packed
         pad_to = max(map(TOKENS, rows)) if packed else plan.pad_to
         padded = tokens if packed else pad_to * len(rows)
+        trial = self._ceilings.closed(plan.bucket, len(rows), 0 if packed else pad_to)
         return Batch(
             rows=rows,
             reason=reason,
@@ -240,6 +246,7 @@ class Batcher(Generic[TicketT]):
             least_s=SURELY * self._sizing.seconds(plan.bucket, padded or len(rows)),
             closed_at=now,
             owed=owed,
+            trial=trial,
         )
 
     def _settle(
@@ -277,7 +284,7 @@ class Batcher(Generic[TicketT]):
 
     def _seats(self, bucket: str, pad_to: int) -> int:
         limit = self._sizing.rows(bucket, pad_to)
-        ceiling = self._ceilings.limit(bucket, pad_to)
+        ceiling = self._ceilings.rows(bucket, pad_to)
         if ceiling is not None:
             limit = min(limit, ceiling)
         if pad_to and self._limits.max_tokens:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shunter.storage.ceiling import Ceiling
+from shunter.storage.ceiling import Ceiling, Raised
+from shunter.workers.ceiling_trials import CeilingTrials
+
+ALL_TOKENS = "tokens"
+"""Where rows count tokens, all buckets have one ceiling, and are tried together."""
 
 
 class Ceilings:
@@ -12,9 +16,11 @@ class Ceilings:
 
     That is exact for a model whose memory grows in proportion to its padded tokens. Where attention
     makes it grow faster, short rows get somewhat smaller batches than would fit.
+    With `trials`, larger batches than the ceilings are tried now and then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, trials: bool = False) -> None:
+        self._trials = CeilingTrials() if trials else None
         self._device = ""
         self._rows: dict[str, int] = {}
         self._tokens: int | None = None
@@ -32,6 +38,42 @@ class Ceilings:
             return None if self._tokens is None else max(1, self._tokens // tokens)
         return self._rows.get(bucket)
 
+    def rows(self, bucket: str, tokens: int) -> int | None:
+        """How many rows the next batch may have: as many as the limit, or more if it is to be a trial."""
+        limit = self.limit(bucket, tokens)
+        if limit is None or self._trials is None:
+            return limit
+        return self._trials.rows(_kind(bucket, tokens), limit)
+
+    def closed(self, bucket: str, rows: int, tokens: int) -> bool:
+        """A batch was closed: whether it is a trial."""
+        limit = self.limit(bucket, tokens)
+        if self._trials is None or limit is None or rows <= limit:
+            return False
+        self._trials.began(_kind(bucket, tokens))
+        return True
+
+    def fitted(self, bucket: str, rows: int, tokens: int) -> Raised | None:
+        """A batch went through whole: the ceiling that it raised, if it did."""
+        limit = self.limit(bucket, tokens)
+        if self._trials is None or limit is None or rows < limit:
+            return None
+        if rows == limit:
+            self._trials.fitted(_kind(bucket, tokens))
+            return None
+        was = Ceiling(self._device, bucket, limit, self._tokens or 0 if tokens else 0)
+        raised = Raised(was, Ceiling(self._device, bucket, rows, rows * tokens))
+        if tokens:
+            self._tokens = rows * tokens
+        else:
+            self._rows[bucket] = rows
+        return raised
+
+    def trial_failed(self, bucket: str, tokens: int) -> None:
+        """A batch larger than the limit did not fit."""
+        if self._trials is not None:
+            self._trials.failed(_kind(bucket, tokens))
+
     def lower(self, bucket: str, rows: int, tokens: int) -> Ceiling | None:
         """More than `rows` rows did not fit: the new ceiling, None if it is no lower than the known one."""
         known = self.limit(bucket, tokens)
@@ -46,3 +88,7 @@ class Ceilings:
             self._tokens = min(ceiling.tokens, self._tokens or ceiling.tokens)
         else:
             self._rows[ceiling.bucket] = min(ceiling.rows, self._rows.get(ceiling.bucket, ceiling.rows))
+
+
+def _kind(bucket: str, tokens: int) -> str:
+    return ALL_TOKENS if tokens else bucket

@@ -90,7 +90,7 @@ def main(arguments: EngineArguments) -> NoReturn:
     loaded = threading.Event()
     try:
         config = read_config(arguments.path)
-        ceilings = Ceilings()
+        ceilings = Ceilings(trials=config.run.raise_ceilings)
         line = make_line(config, ceilings)
         _start(lambda: _listen(hub, line, inputs, loaded), "listen")
         began = time.monotonic()

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from shunter.storage.batch_report import join_key
-from shunter.storage.ceiling import Ceiling
+from shunter.storage.ceiling import Ceiling, Raised
 from shunter.storage.job import Claim, Priority
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome
@@ -30,7 +30,7 @@ class EngineRoom:
     """Hands jobs to engines and makes outcomes of what they say, or of how they die.
 
     `settle` takes each job's outcome, `accuse` the claims that were in an engine's hands at its death,
-    `remember` what did not fit in memory. `ceilings` are told to each engine as it starts.
+    `remember` what did not fit in memory, or does after all. `ceilings` are told to each engine as it starts.
     Only the hub's own thread calls this.
     """
 
@@ -44,7 +44,7 @@ class EngineRoom:
         mailbox: Callable[[EngineMail], None],
         settle: Callable[[Held, Outcome], None],
         accuse: Callable[[Sequence[Claim]], None],
-        remember: Callable[[ModelKey, Ceiling], None],
+        remember: Callable[[ModelKey, Ceiling | Raised], None],
         places: Places,
     ) -> None:
         self._models = models
@@ -154,10 +154,8 @@ class EngineRoom:
                 self._stats[engine.key].add(message, time.monotonic())
             case messages.Costs(sizing):
                 self._stats[engine.key].sizing = sizing
-            case messages.MemoryFull(ceiling):
-                log.warning("%s runs out of memory: %s", engine.name, ceiling)
-                self.ceilings[engine.key] = (*self.ceilings.get(engine.key, ()), ceiling)
-                self._remember(engine.key, ceiling)
+            case messages.MemoryFull() | messages.MemoryFits():
+                self._learn(engine, message)
             case messages.Probed():
                 self._inquest.probed(engine.key)
                 self._probe(engine)
@@ -265,6 +263,18 @@ class EngineRoom:
                 held = self._holdings.get(claim)
                 if held is not None:
                     held.begun = True
+
+    def _learn(self, engine: EngineHandle, message: messages.MemoryFull | messages.MemoryFits) -> None:
+        """Keep what an engine has found out about its memory."""
+        known = self.ceilings.get(engine.key, ())
+        if isinstance(message, messages.MemoryFull):
+            log.warning("%s runs out of memory: %s", engine.name, message.ceiling)
+            self.ceilings[engine.key] = (*known, message.ceiling)
+            self._remember(engine.key, message.ceiling)
+        else:
+            log.info("%s fits more than was known: %s", engine.name, message.raised.now)
+            self.ceilings[engine.key] = message.raised.applied_to(known)
+            self._remember(engine.key, message.raised)
 
     def _probe(self, engine: EngineHandle) -> None:
         """Have the next suspects tried, unless others still are."""

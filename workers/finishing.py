@@ -137,4 +137,6 @@ def _batch_done(ran: Ran, *, postprocess_s: float) -> BatchDone:
         postprocess_s=postprocess_s,
         forwards=ran.isolated.forwards,
         ooms=ran.isolated.ooms,
+        trial=batch.trial,
+        trial_failed=ran.isolated.trial_failed,
     )

@@ -17,7 +17,7 @@ from shunter.workers.device import Inputs
 from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Isolated
 from shunter.workers.line import Late, Line
-from shunter.workers.messages import Begun, MemoryFull
+from shunter.workers.messages import Begun, MemoryFits, MemoryFull
 from shunter.workers.runner import Runner
 from shunter.workers.spans import Spans
 
@@ -140,15 +140,20 @@ class Forwarding:
                 inputs=gathered.inputs if whole else None,
                 announce=lambda part: self._begin_part(rows, part),
                 ceiling=self._line.ceiling(batch),
+                trial=batch.trial and whole,
             )
         forward_s = self._clock() - began
         self._remember(batch, isolated)
         if whole and isolated.forwards == 1 and batch.reason is not CloseReason.ALONE:
-            self._line.measured(batch, forward_s)
+            raised = self._line.measured(batch, forward_s)
+            if raised is not None:
+                self._announcements.send(MemoryFits(raised))
         return Ran(batch, rows, runs, spans, isolated, gathered.gather_s, forward_s)
 
     def _remember(self, batch: Batch[JobRun], isolated: Isolated) -> None:
         """Tell the hub what does not fit in memory, so that no later engine has to find out."""
+        if isolated.trial_failed:
+            self._line.trial_failed(batch)
         if isolated.ceiling is not None:
             ceiling = self._line.lower_ceiling(batch, isolated.ceiling)
             if ceiling is not None:

@@ -55,13 +55,14 @@ class Isolated:
     """One result for each row, in order: its output or a Verdict.
 
     `forwards` counts the runs, of which `ooms` ran out of memory; `ceiling` is how many rows fit then,
-    None if all did.
+    None if all did. `trial_failed` says that as a trial of more rows than were known to fit it ran out.
     """
 
     results: list[Any]
     forwards: int
     ooms: int
     ceiling: int | None
+    trial_failed: bool = False
 
 
 def attempt(call: Callable[..., T], *arguments: Any) -> T | Raised:
@@ -90,20 +91,26 @@ def judge(error: BaseException) -> Verdict:
 
 
 def isolate(
-    count: int, run: Callable[[Sequence[int]], Sequence[Any]], *, ceiling: int | None = None
+    count: int,
+    run: Callable[[Sequence[int]], Sequence[Any]],
+    *,
+    ceiling: int | None = None,
+    trial: bool = False,
 ) -> Isolated:
     """Run `count` rows as one batch, and in parts only if that fails; `run` gets the rows' indices.
 
-    More than `ceiling` rows are known not to fit in memory: they are not tried at once.
+    More than `ceiling` rows are known not to fit in memory: they are not tried at once, or only once if
+    the batch is a `trial`, to see whether they fit by now.
     A wrong number of outputs fails every row: nobody knows which output belongs to which row.
     """
     search = _Search(count, run, ceiling)
     try:
-        search.go()
+        search.go(trial=trial)
     except OutputMismatch as mismatch:
         verdict = judge(mismatch)
         search.results = [verdict] * count
-    return Isolated(search.results, search.forwards, search.ooms, search.ceiling if search.ooms else None)
+    ceiling = search.ceiling if search.ooms else None
+    return Isolated(search.results, search.forwards, search.ooms, ceiling, search.trial_failed)
 
 
 class _Search:
@@ -118,9 +125,12 @@ class _Search:
         self.forwards = 0
         self.ooms = 0
         self.ceiling = ceiling
+        self.trial_failed = False
 
-    def go(self) -> None:
+    def go(self, *, trial: bool) -> None:
         line = list(range(self._count))
+        if trial and self._settles(line):
+            return
         while line:
             limit = self._limit(len(line))
             group, line = line[:limit], line[limit:]
@@ -160,6 +170,10 @@ class _Search:
         if isinstance(outcome.error, OutputMismatch):
             raise outcome.error
         full = is_out_of_memory(outcome.error)
+        if full and self.ceiling is not None and len(group) > self.ceiling:
+            # What is known to fit still does.
+            self.trial_failed = True
+            return False
         self.ooms += full
         if len(group) > 1 and not isinstance(outcome.error, Transient):
             if full:

@@ -29,13 +29,16 @@ class Fit:
 
     def add(self, work: float, seconds: float) -> None:
         """Learn from one batch."""
+        usual_s = seconds
         if self.known:
-            predicted = self.seconds(work)
-            self.error += 0.1 * (abs(seconds / predicted - 1) - self.error)
-            seconds = min(max(seconds, predicted / OUTLIER), predicted * OUTLIER)
+            usual_s = self.seconds(work)
+            self.error += 0.1 * (abs(seconds / usual_s - 1) - self.error)
+            seconds = min(max(seconds, usual_s / OUTLIER), usual_s * OUTLIER)
         self.batches += 1
-        # Divided by the seconds, a long batch weighs as much as a short one.
-        new = (1 / seconds**2, work / seconds**2, work**2 / seconds**2, 1 / seconds, work / seconds)
+        # Divided by what is usual, a long batch weighs as much as a short one. Divided by what it took, a
+        # slow batch would weigh less than a fast one, and on a busy machine the line lay far below the mean.
+        weight = 1 / usual_s**2
+        new = (weight, work * weight, work**2 * weight, seconds * weight, work * seconds * weight)
         self._sums = [FADING * old + term for old, term in zip(self._sums, new, strict=True)]
 
     def line(self) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import Any
 
-from shunter.storage.ceiling import Ceiling
+from shunter.storage.ceiling import Ceiling, Raised
 from shunter.storage.job import Claim
 from shunter.workers.assembly import JobRun
 from shunter.workers.batch import Batch, CloseReason, Row, Timing
@@ -222,10 +222,10 @@ class Line:
                 row.ticket.taken = True
             return urgent
 
-    def measured(self, batch: Batch[JobRun], seconds: float) -> None:
-        """A batch went through the model whole and undisturbed, in so many seconds."""
+    def measured(self, batch: Batch[JobRun], seconds: float) -> Raised | None:
+        """A batch went through the model whole, in so many seconds; the memory ceiling that it raised."""
         with self._lock:
-            self._batcher.measured(batch, seconds)
+            return self._batcher.measured(batch, seconds)
 
     def warmed(self, timings: Iterable[Timing]) -> None:
         """A warm-up has taken these batches through the model."""
@@ -263,6 +263,11 @@ class Line:
         """Remember how many rows of this kind fit in memory; the ceiling, if that is news."""
         with self._lock:
             return self._batcher.lower_ceiling(batch, rows)
+
+    def trial_failed(self, batch: Batch[JobRun]) -> None:
+        """A batch that was larger than what is known to fit in memory did not fit."""
+        with self._lock:
+            self._batcher.trial_failed(batch)
 
     def end(self, run: JobRun) -> bool:
         """Claim the right to report a job's outcome: True for one caller, and not for a dropped job."""

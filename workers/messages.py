@@ -8,6 +8,7 @@
                                        BatchDone  a batch left the model, with its timings
                                        Costs      what was learnt about batch sizes, now and then
                                        MemoryFull how many rows fit
+                                       MemoryFits that more do than was known
                                        Finished   jobs whose rows are all done
 
 They travel pickled, since the pipe is private to a process and its own child. What a hub has to say is
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from shunter.storage.ceiling import Ceiling
+from shunter.storage.ceiling import Ceiling, Raised
 from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.outcome import Outcome, RowFailure
 from shunter.workers.spans import Spans, pack, unpack
@@ -105,7 +106,8 @@ class BatchDone:
 
     `forwards` is 1 unless some of its rows failed or did not fit; `ooms` of them ran out of memory.
     `full_rows` are the rows that would have filled it. Of a model with lengths `tokens` are the real ones,
-    `padded_tokens` those that the model computed.
+    `padded_tokens` those that the model computed. A `trial` was larger than what was known to fit in memory;
+    if it did not fit, that is no one of `ooms`.
     """
 
     rows: int
@@ -120,6 +122,8 @@ class BatchDone:
     postprocess_s: float
     forwards: int
     ooms: int = 0
+    trial: bool = False
+    trial_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,13 @@ class MemoryFull:
     """More rows than this did not fit in the device's memory: the engine keeps below it from now on."""
 
     ceiling: Ceiling
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFits:
+    """A batch larger than a ceiling fitted: the engine goes up to that from now on."""
+
+    raised: Raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +155,4 @@ class Finished:
 
 
 ToEngine = Run | Probe | Drop | Stop
-ToHub = Loaded | LoadFailed | Begun | Probed | MemoryFull | BatchDone | Costs | Finished
+ToHub = Loaded | LoadFailed | Begun | Probed | MemoryFull | MemoryFits | BatchDone | Costs | Finished

@@ -89,11 +89,12 @@ class Runner:
         inputs: Inputs | None = None,
         announce: Callable[[Sequence[int]], None] | None = None,
         ceiling: int | None = None,
+        trial: bool = False,
     ) -> Isolated:
         """One result per row; `inputs` are those gathered before for the same rows.
 
         `announce` hears the indices of the rows before each call of the model. More than `ceiling` rows
-        are known not to fit in memory.
+        are known not to fit in memory, and are tried once if this is a `trial`.
         """
 
         def run(part: Sequence[int]) -> list[Any]:
@@ -103,7 +104,7 @@ class Runner:
                 return self._run(values, pad_to, inputs)
             return self._run([values[index] for index in part], pad_to, None)
 
-        return isolate(len(values), run, ceiling=ceiling)
+        return isolate(len(values), run, ceiling=ceiling, trial=trial)
 
     def run_once(self, values: list[Any], *, pad_to: int = 0) -> list[Any]:
         """One output for each row, in one call of the model; what that raises comes out as it is."""

@@ -120,8 +120,7 @@ class Search:
             then = self._at_rest = self._at_rest or now
             if not 1 / SHIFT <= now / then <= SHIFT:
                 self._rest = 0
-                self._ratios.clear()
-                self._duelled.clear()
+                self._forget()
         if self._rest <= 0:
             self._at_rest = 0.0
             self._lately = []
@@ -129,6 +128,10 @@ class Search:
 
     def _decide(self, duel: _Duel) -> None:
         ratio, known = duel.ratio(), self._ratios.get(duel.rival)
+        if known is not None and not 1 / SHIFT <= ratio / known <= SHIFT:
+            # The costs have changed, perhaps within a duel: what was compared before says nothing any more.
+            self._forget()
+            known = None
         self._ratios[duel.rival] = ratio if known is None else (ratio + known) / 2
         self._duels += 1
         self._duelled[duel.rival] = self._duels
@@ -138,6 +141,10 @@ class Search:
         if best != self._base:
             self._move_to(best)
         self._end_duel(rest=False)
+
+    def _forget(self) -> None:
+        self._ratios.clear()
+        self._duelled.clear()
 
     def _move_to(self, best: int) -> None:
         ratios = self.ratios()

@@ -30,6 +30,8 @@ class BatchStats:
     forwards: int = 0
     full_rows: int = 0
     ooms: int = 0
+    trials: int = 0
+    trials_failed: int = 0
     tokens: int = 0
     padded_tokens: int = 0
     rows_per_s: float = 0.0
@@ -49,6 +51,8 @@ class BatchStats:
         self.tokens += batch.tokens
         self.padded_tokens += batch.padded_tokens
         self.ooms += batch.ooms
+        self.trials += batch.trial
+        self.trials_failed += batch.trial_failed
         self.sizes[batch.rows] += 1
         self.reasons[batch.reason] += 1
         for stage in STAGES:
@@ -68,6 +72,8 @@ class BatchStats:
             "tokens": self.tokens,
             "padded_tokens": self.padded_tokens,
             "out_of_memory": self.ooms,
+            "ceiling_trials": self.trials,
+            "ceiling_trials_failed": self.trials_failed,
             "rows_per_s": round(self.rows_per_s, 1),
             "busy": round(self._busy(now), 4),
             "seconds": {stage: round(seconds, 6) for stage, seconds in self.seconds.items()},

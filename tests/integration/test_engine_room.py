@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shunter.storage.ceiling import Ceiling
+from shunter.storage.ceiling import Ceiling, Raised
 from shunter.storage.job import Claim, ClaimedJob, JobState
 from shunter.storage.model_registry import scan
 from shunter.storage.outcome import Outcome
@@ -66,7 +66,7 @@ class Room:
         self.holdings = Holdings()
         self.outcomes: dict[Claim, Outcome] = {}
         self.accused: list[Claim] = []
-        self.remembered: list[tuple[ModelKey, Ceiling]] = []
+        self.remembered: list[tuple[ModelKey, Ceiling | Raised]] = []
         self.meter = Meter(resident_memory, 0.05)
         self.starts = models / "tiny" / "1" / "starts"
         self.room = EngineRoom(
@@ -184,6 +184,7 @@ def test_what_does_not_fit_is_remembered_and_told_to_the_next_engine(room: Room)
     full, _ = room.run(job_of(["vast"] * 256), job_of(["once"]))
     assert full.state is JobState.SUCCEEDED
     ((key, ceiling),) = room.remembered
+    assert isinstance(ceiling, Ceiling)
     assert (key, ceiling.rows) == (("tiny", 1), 4)
     again, _ = room.run(job_of(["vast"] * 256), job_of(["die"]))
     assert again.state is JobState.SUCCEEDED

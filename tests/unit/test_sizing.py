@@ -91,6 +91,15 @@ def test_a_cost_that_changes_is_followed(before: str, after: str) -> None:
     assert sum(costs) / SEEDS <= 1.05 * best_cost(CURVES[after])
 
 
+def test_a_cost_that_changes_within_a_duel_leads_to_no_lasting_error() -> None:
+    before, after = CURVES["an encoder on a CPU"], CURVES["steps of 48"]
+    for batches in range(240, 270):
+        sizing, chance = Sizing(MAX_ROWS), random.Random(35)
+        run(sizing, before, batches, chance)
+        run(sizing, after, 600, chance)
+        assert run(sizing, after, 250, chance) <= 1.1 * best_cost(after)
+
+
 def test_a_fit_tells_overhead_and_throughput_and_how_far_it_is_off() -> None:
     sizing, chance = Sizing(MAX_ROWS), random.Random(1)
     run(sizing, linear, 100, chance)
@@ -99,6 +108,17 @@ def test_a_fit_tells_overhead_and_throughput_and_how_far_it_is_off() -> None:
     assert document["throughput"] == pytest.approx(8_000, rel=0.2)
     assert document["error"] < NOISE
     assert sizing.seconds("rows", 128) == pytest.approx(linear(128), rel=0.1)
+
+
+def test_a_fit_goes_through_the_mean_of_what_a_busy_machine_takes() -> None:
+    sizing, chance = Sizing(MAX_ROWS), random.Random(1)
+    predicted = []
+    for _ in range(2000):
+        rows = chance.choice((8, 16, 32, 64))
+        slowness = chance.choice((0.5, 0.6, 0.9, 2.0))
+        sizing.add("rows", rows=rows, length=0, work=rows, seconds=linear(rows) * slowness)
+        predicted.append(sizing.seconds("rows", 32))
+    assert sum(predicted[100:]) / len(predicted[100:]) == pytest.approx(linear(32), rel=0.05)
 
 
 def test_nothing_is_predicted_from_nothing() -> None:
