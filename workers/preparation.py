@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from shunter.storage.errors import (
+    DamagedObject,
     InvalidInput,
     NotFound,
     ObjectStoreUnavailable,
@@ -105,8 +106,16 @@ class Preparation:
             outcome = retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)
             self._announcements.ended((run, outcome))
             return []
+        except DamagedObject as error:
+            # Another reader, or a moment later, may get it whole; one that lies there damaged ends its job.
+            outcome = retried(
+                run, error.code, error.message, after_s=STORE_RETRY_S, now=now, counts_attempt=True
+            )
+            self._announcements.ended((run, outcome))
+            return []
         except (PayloadError, NotFound, InvalidInput) as error:
-            self._announcements.ended((run, refused(run, error.code, error.message)))
+            where = f"{job.input_key}: " if job.input_key and isinstance(error, PayloadError) else ""
+            self._announcements.ended((run, refused(run, error.code, f"{where}{error.message}")))
             return []
         return rows
 
