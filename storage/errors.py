@@ -30,6 +30,7 @@ ShunterError
 │   └── RowsFailed
 ├── WaitTimeout                  the wait ended first; the work goes on
 ├── Corrupt                      bytes that nobody could have written
+│   ├── DamagedObject
 │   ├── PayloadError
 │   └── EnvelopeError
 ├── ModelError                   the model's author must mend it
@@ -323,6 +324,19 @@ class Corrupt(ShunterError):
     """These bytes were not written by Shunter, or were damaged."""
 
     code = "corrupt"
+
+
+class DamagedObject(Corrupt):
+    """An object's bytes are not those that were written."""
+
+    code = "damaged_object"
+
+    def __init__(self, url: str, key: str) -> None:
+        super().__init__(
+            f"{url}: the bytes of {key!r} are not those that were written: restore it from a backup, "
+            "or submit the work again"
+        )
+        self.key = key
 
 
 class PayloadError(Corrupt):

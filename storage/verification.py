@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
-from shunter.storage.errors import ObjectNotFound, PayloadError
+from shunter.storage.errors import Corrupt, ObjectNotFound, PayloadError
 from shunter.storage.job import JobState
 from shunter.storage.job_facts import JobFacts, JobFactsReader
 from shunter.storage.object_store import ObjectInfo, ObjectStore
-from shunter.storage.payload import row_count
+from shunter.storage.payload import decode_rows, row_count
 from shunter.storage.results import OBJECT_PREFIXES, job_of
 from shunter.storage.scoring.chunk import is_part
 
@@ -143,7 +142,10 @@ def unnamed(key: str, job: JobFacts | None) -> bool:
 
 
 class Verification:
-    """Reads every job and every object once, in pages; and what looked wrong, once more."""
+    """Reads every job and the name of every object once, in pages; and what looked wrong, once more.
+
+    With `reads_objects` also the bytes of every input and output, which a digest and a checksum tell of.
+    """
 
     def __init__(
         self,
@@ -152,11 +154,13 @@ class Verification:
         *,
         pause: Callable[[float], None] = time.sleep,
         unnamed_after_s: float = UNNAMED_AFTER_S,
+        reads_objects: bool = False,
     ) -> None:
         self._reader = reader
         self._store = store
         self._pause = pause
         self._unnamed_after = timedelta(seconds=unnamed_after_s)
+        self._reads_objects = reads_objects
         self.jobs = 0
         self.objects = 0
 
@@ -181,14 +185,22 @@ class Verification:
             if message is not None:
                 yield Finding(name, str(job.id), message)
         for key in filter(None, (job.input_key, job.output_key)):
-            if not self._exists(key):
-                yield Finding("object", str(job.id), f"the object {key} is gone")
+            message = self._look_at(key)
+            if message is not None:
+                yield Finding("object", str(job.id), message)
 
-    def _exists(self, key: str) -> bool:
-        with suppress(ObjectNotFound):
-            self._store.get_range(key, 0, 1)
-            return True
-        return False
+    def _look_at(self, key: str) -> str | None:
+        """What is wrong with an object, or None."""
+        try:
+            if self._reads_objects:
+                decode_rows(self._store.get(key))
+            else:
+                self._store.get_range(key, 0, 1)
+        except ObjectNotFound:
+            return f"the object {key} is gone"
+        except Corrupt as error:
+            return f"the object {key} is damaged: {error.message}"
+        return None
 
     def _confirmed(self, suspects: Collection[tuple[JobFacts, Finding]]) -> list[Finding]:
         now = self._reader.these({job.id for job, _ in suspects})

@@ -127,15 +127,16 @@ class EngineProcess:
     """Starts an engine for a version directory; ends with it, whatever the test did."""
 
     def __init__(
-        self, directory: Path, *, store: Path | None = None, ceilings: tuple[Ceiling, ...] = ()
+        self, directory: Path, *, store: Path | str | None = None, ceilings: tuple[Ceiling, ...] = ()
     ) -> None:
         ours, theirs = socket.socketpair()
+        where = store or directory.parent / "objects"
         arguments = EngineArguments(
             model=directory.parent.name,
             version=int(directory.name),
             directory=str(directory),
             device="cpu",
-            object_store=(store or directory.parent / "objects").absolute().as_uri(),
+            object_store=where if isinstance(where, str) else where.absolute().as_uri(),
             fd=theirs.fileno(),
             ceilings=ceilings,
         )

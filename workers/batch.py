@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from shunter.storage.job import Claim, Priority
@@ -58,6 +59,10 @@ class Row(NamedTuple, Generic[TicketT]):
     key: Hashable = None
     tokens: int = 0
     bytes: int = 0
+
+
+new_row: Callable[[tuple[Any, ...]], Row[Any]] = partial(tuple.__new__, Row)
+"""A row of its fields, all of them: what a named tuple's own constructor does takes twice as long."""
 
 
 class Timing(NamedTuple):

@@ -73,6 +73,12 @@ class Batcher(Generic[TicketT]):
     def __len__(self) -> int:
         return sum(lane.count for lane in self._lanes.values())
 
+    @property
+    def holds_urgent(self) -> bool:
+        """Whether a row waits that any other could have to give way to."""
+        last = max(Priority)
+        return any(priority < last for lane in self._lanes.values() for priority, _ in lane.heads())
+
     def add(self, rows: Iterable[Row[TicketT]]) -> None:
         """Put rows at the end of their lines."""
         # Neighbours mostly go to the same line, and looking it up is what costs.

@@ -153,6 +153,7 @@ def _run(stages: Stages) -> None:
     _start(stages.preprocess_jobs, "preprocess")
     _start(stages.gather_batches, "gather")
     _start(stages.finish_batches, "finish")
+    _start(stages.write_chunks, "write")
     stages.run_batches()
 
 

@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from shunter.storage.object_store import ObjectStore
-from shunter.storage.outcome import Outcome
 from shunter.workers.announcements import Announcements
-from shunter.workers.assembly import Decoded, JobRun, assemble
+from shunter.workers.assembly import Carried, Decoded, JobRun, assemble
 from shunter.workers.chunks import Chunks
 from shunter.workers.finite import refuse_non_finite
 from shunter.workers.forwarding import Ran
@@ -20,6 +19,9 @@ from shunter.workers.runner import Runner
 
 FINISH_QUEUE = 2
 """Batches that may wait for their postprocessing before the model has to."""
+
+WRITE_QUEUE = 1
+"""Chunks that may wait for being written before the batches of the next ones have to."""
 
 FEW_ROWS = 8
 """To put together the outputs of so few takes less time than to wake a thread for it."""
@@ -51,6 +53,7 @@ class Finishing:
         self._clock = clock
         self._tell_costs_at = 0.0
         self._results: queue.Queue[Ran | list[Decoded]] = queue.Queue(FINISH_QUEUE)
+        self._written: queue.Queue[tuple[JobRun, Carried]] = queue.Queue(WRITE_QUEUE)
         self._finishing = threading.Lock()
 
     def put(self, rows: list[Decoded]) -> None:
@@ -77,6 +80,12 @@ class Finishing:
                     self._finish(item)
                 else:
                     self._settle(item)
+
+    def write(self) -> None:
+        """Write the files of chunks that are whole, beside the batches of the next ones, for ever."""
+        while True:
+            run, carried = self._written.get()
+            self._announcements.ended((run, self._chunks.assemble(run, carried, now=self._clock())))
 
     def _is_quick(self, ran: Ran) -> bool:
         """Whether finishing is a matter of a few rows, of jobs of a few rows, and of no code of the model."""
@@ -105,14 +114,13 @@ class Finishing:
         for run, index, result in results:
             run.results[index] = result
             run.remaining -= 1
-            if not run.remaining and not run.ended:
-                whole.append((run, self._assemble(run)))
+            if run.remaining or run.ended:
+                continue
+            if run.carried is None:
+                whole.append((run, assemble(run, self._store, now=self._clock())))
+            else:
+                self._written.put((run, run.carried))
         self._announcements.ended(*whole)
-
-    def _assemble(self, run: JobRun) -> Outcome:
-        if run.carried is None:
-            return assemble(run, self._store, now=self._clock())
-        return self._chunks.assemble(run, run.carried, now=self._clock())
 
 
 def _tally(done: BatchDone, ran: Ran) -> None:

@@ -212,7 +212,8 @@ class Line:
     def overtake(self, batch: Batch[JobRun]) -> Batch[JobRun] | None:
         """The batch to run instead of one that was prefetched, if more urgent rows have come since."""
         with self._lock:
-            if self._probing or batch.reason is CloseReason.ALONE:
+            nobody = not self._batcher.holds_urgent
+            if self._probing or nobody or batch.reason is CloseReason.ALONE:
                 return None
             alive = [row for row in batch.rows if not row.ticket.ended]
             if not alive:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from shunter.storage.errors import (
+    DamagedObject,
     InvalidInput,
     NotFound,
     ObjectStoreUnavailable,
@@ -19,7 +20,7 @@ from shunter.storage.references import MARK
 from shunter.storage.scoring.chunk import is_chunk
 from shunter.workers.announcements import Announcements
 from shunter.workers.assembly import STORE_RETRY_S, Decoded, JobRun, expired, refused, retried
-from shunter.workers.batch import Row
+from shunter.workers.batch import Row, new_row
 from shunter.workers.chunks import Chunks
 from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Failure, Verdict
@@ -105,8 +106,16 @@ class Preparation:
             outcome = retried(run, error.code, error.message, after_s=STORE_RETRY_S, now=now)
             self._announcements.ended((run, outcome))
             return []
+        except DamagedObject as error:
+            # Another reader, or a moment later, may get it whole; one that lies there damaged ends its job.
+            outcome = retried(
+                run, error.code, error.message, after_s=STORE_RETRY_S, now=now, counts_attempt=True
+            )
+            self._announcements.ended((run, outcome))
+            return []
         except (PayloadError, NotFound, InvalidInput) as error:
-            self._announcements.ended((run, refused(run, error.code, error.message)))
+            where = f"{job.input_key}: " if job.input_key and isinstance(error, PayloadError) else ""
+            self._announcements.ended((run, refused(run, error.code, f"{where}{error.message}")))
             return []
         return rows
 
@@ -160,17 +169,17 @@ class Preparation:
     def _preprocess_bunch(self, decoded: Sequence[Decoded]) -> None:
         began = self._clock()
         values = self._change([value for _, _, value in decoded])
-        rows: list[Row[JobRun]] = []
-        failed: list[Decoded] = []
         now = self._clock()
         for run in dict.fromkeys(run for run, _, _ in decoded):
             run.preprocess_row_s = (now - began) / len(decoded)
+        rows: list[Row[JobRun]] = []
+        failed: list[Decoded] = []
         for (run, index, _), value, place in zip(decoded, values, self._runner.places(values), strict=True):
             if isinstance(place, Verdict):
                 failed.append((run, index, place))
             else:
                 size = bytes_in(value) if self._measures_bytes else 0
-                rows.append(Row(run, index, value, now, place.key, place.length, size))
+                rows.append(new_row((run, index, value, now, place.key, place.length, size)))
         self._line.add(rows)
         if failed:
             self._settle(failed)

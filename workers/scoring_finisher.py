@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,15 @@ import orjson
 from shunter.storage import failpoints
 from shunter.storage.database import Cursor
 from shunter.storage.duty_locks import DutyLock
-from shunter.storage.errors import Conflict, InvalidInput, NotFound, PayloadError, SettingsError
+from shunter.storage.errors import (
+    Conflict,
+    DamagedObject,
+    InvalidInput,
+    NotFound,
+    ObjectStoreUnavailable,
+    PayloadError,
+    SettingsError,
+)
 from shunter.storage.job import JobState
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.scoring import progress, reports
@@ -38,6 +47,10 @@ from shunter.workers.scoring_round import each_scoring
 log = logging.getLogger(__name__)
 
 
+DAMAGED_ROUNDS = 3
+"""So many rounds read a damaged part before the scoring fails with it: another round may get it whole."""
+
+
 class ScoringFinisher:
     """Publishes one scoring after another; a kill at any point is made good by doing it again."""
 
@@ -46,6 +59,7 @@ class ScoringFinisher:
     def __init__(self, repair: JobRepair) -> None:
         self._repair = repair
         self._waits: dict[UUID, str] = {}
+        self._damaged: Counter[UUID] = Counter()
 
     def run_once(self) -> int:
         """One round; returns how many scorings have ended. Raises Unavailable."""
@@ -59,7 +73,7 @@ class ScoringFinisher:
             if cursor is None or scoring is None:
                 return False
             try:
-                error = progress.too_many_errors(scoring) or _publish(cursor, scoring)
+                error = progress.too_many_errors(scoring) or self._publish(cursor, scoring)
             except SettingsError as refused:
                 self._wait(id, refused)
                 return False
@@ -69,6 +83,16 @@ class ScoringFinisher:
                 reports.expect(cursor, id)
         log.info("the scoring %s has ended: %d rows, %d failed", id, scoring.rows_done, scoring.rows_failed)
         return ended
+
+    def _publish(self, cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
+        try:
+            return _publish(cursor, scoring)
+        except DamagedObject as error:
+            self._damaged[scoring.id] += 1
+            if self._damaged[scoring.id] < DAMAGED_ROUNDS:
+                raise ObjectStoreUnavailable(error.message) from error
+            del self._damaged[scoring.id]
+            return {"code": error.code, "message": error.message}
 
     def _wait(self, id: UUID, error: SettingsError) -> None:
         """Somebody must act, or another hub can go on: said once, not at every round."""

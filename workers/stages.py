@@ -1,6 +1,6 @@
 """The stages that a row passes in an engine, each in a thread of its own, overlapping.
 
-    preparation -> (line) -> forwarding: gather, run -> finishing
+    preparation -> (line) -> forwarding: gather, run -> finishing (-> writing, of chunks)
 
 Every stage announces the rows it is about to touch, so that a crash has a name. Rows that are suspect
 already pass the same stages in a probe, with nothing beside them.
@@ -68,3 +68,4 @@ class Stages:
         self.gather_batches = forwarding.gather
         self.run_batches = forwarding.run
         self.finish_batches = finishing.run
+        self.write_chunks = finishing.write

@@ -19,16 +19,22 @@ EXIT_FINDINGS = 1
 
 
 @click.command()
+@click.option(
+    "--read-objects",
+    is_flag=True,
+    help="Read the inputs and outputs in the object store whole: finds damaged ones.",
+)
 @as_json_option
-def verify(*, as_json: bool) -> None:
+def verify(*, read_objects: bool, as_json: bool) -> None:
     """Compare jobs, objects and queues; the exit code is 1 if something is wrong.
 
     It only reads, and may run beside a working fleet: what is under way is looked at twice.
 
     \b
     shunter verify
+    shunter verify --read-objects
     """
-    looked_at, findings = examine(Settings.from_environment())
+    looked_at, findings = examine(Settings.from_environment(), reads_objects=read_objects)
     if as_json:
         print_json({"looked_at": looked_at, "findings": findings})
     else:
@@ -37,7 +43,7 @@ def verify(*, as_json: bool) -> None:
 
 
 def examine(
-    settings: Settings, *, unnamed_after_s: float | None = None
+    settings: Settings, *, unnamed_after_s: float | None = None, reads_objects: bool = False
 ) -> tuple[dict[str, int], Sequence[Finding]]:
     """How many jobs, objects and envelopes were looked at, and what is wrong; SettingsError, Unavailable."""
     from shunter.storage.database import Database
@@ -54,6 +60,7 @@ def examine(
             reader,
             open_object_store(settings.object_store),
             unnamed_after_s=UNNAMED_AFTER_S if unnamed_after_s is None else unnamed_after_s,
+            reads_objects=reads_objects,
         )
         queued = QueueVerification(settings.redis_url, JobRepair(database), reader)
         findings = [*stored.run(), *queued.run()]

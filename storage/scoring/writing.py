@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.types as kinds
 
 from shunter.storage.payload_json import to_json
 from shunter.storage.scoring.formats import JSONL, PARQUET
@@ -88,11 +89,25 @@ def _parquet(table: pa.Table, facts: Mapping[str, str]) -> bytes:
     sink = pa.BufferOutputStream()
     # What pandas and others noted of the input's columns does not describe these.
     plain = table.replace_schema_metadata(None)
-    with pq.ParquetWriter(sink, plain.schema) as writer:
+    with pq.ParquetWriter(sink, plain.schema, use_dictionary=_repeating(plain.schema)) as writer:
         writer.write_table(plain)
         writer.add_key_value_metadata({f"shunter.{name}": value for name, value in facts.items()})
     data: bytes = sink.getvalue().to_pybytes()
     return data
+
+
+def _repeating(fields: Iterable[pa.Field], above: str = "") -> list[str]:
+    """The paths of columns whose values may repeat: to look for floats in a dictionary only takes time."""
+    paths: list[str] = []
+    for field in fields:
+        path, kind = f"{above}{field.name}", field.type
+        if kinds.is_struct(kind):
+            paths += _repeating(kind.fields, f"{path}.")
+        elif kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+            paths += _repeating([pa.field("element", kind.value_type)], f"{path}.list.")
+        elif not kinds.is_floating(kind):
+            paths.append(path)
+    return paths
 
 
 def _csv(names: list[str], rows: Iterable[Mapping[str, Any]]) -> bytes:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import boto3
 import pytest
 
-from shunter.storage.errors import ObjectStoreUnavailable
-from shunter.storage.object_store import S3ObjectStore
+from shunter.storage.errors import DamagedObject, ObjectStoreUnavailable
+from shunter.storage.job import JobState, Move
+from shunter.storage.object_store import DIGEST, READS_OF_DAMAGED, S3ObjectStore
+from shunter.storage.outcome import Outcome
+from shunter.storage.payload import encode_rows
+from shunter.workers import retry
+from tests.engine_process import EngineProcess, job_of, write_model
 from tests.faults.faulty_s3 import FaultyS3
-from tests.object_store_servers import BUCKET, moto_server
+from tests.object_store_servers import ACCESS_KEY, BUCKET, SECRET_KEY, moto_server
 
 BYTES = b"0123456789" * 1000
+
+SAME = """
+    class Model:
+        def forward(self, rows):
+            return rows
+"""
 
 
 @pytest.fixture
@@ -21,12 +34,13 @@ def s3() -> Iterator[tuple[FaultyS3, S3ObjectStore]]:
         yield faulty, S3ObjectStore(BUCKET, access=replace(access, endpoint_url=faulty.url, attempts=1))
 
 
-def test_an_object_that_comes_damaged_is_to_be_read_again(s3: tuple[FaultyS3, S3ObjectStore]) -> None:
+def test_an_object_that_comes_damaged_twice_is_not_handed_out(s3: tuple[FaultyS3, S3ObjectStore]) -> None:
     faulty, store = s3
     store.put("whole", BYTES)
     faulty.strike("damaged", ("GET", "/whole"))
-    with pytest.raises(ObjectStoreUnavailable, match="came damaged"):
+    with pytest.raises(DamagedObject, match="'whole' are not those that were written"):
         store.get("whole")
+    assert faulty.struck["damaged"] == READS_OF_DAMAGED
     faulty.heal()
     assert store.get("whole") == BYTES
 
@@ -39,3 +53,36 @@ def test_an_object_that_was_damaged_on_its_way_is_not_stored(s3: tuple[FaultyS3,
         store.put("kept", BYTES[::-1])
     faulty.heal()
     assert store.get("kept") == BYTES
+
+
+def test_a_job_whose_input_lies_there_damaged_is_tried_as_often_as_its_model_says_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with moto_server() as access:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", str(access.endpoint_url))
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        S3ObjectStore(BUCKET).put("inputs/20261122/one", encode_rows([1, 2]))
+        damage("inputs/20261122/one")
+        with EngineProcess(write_model(tmp_path, SAME), store=f"s3://{BUCKET}").loaded() as engine:
+            (outcome,) = engine.run(job_of([1, 2], input_key="inputs/20261122/one"))
+    assert (outcome.move, outcome.counts_attempt) == (Move.RETRY, True)
+    assert limited(outcome, attempts=0).move is Move.RETRY
+    last = limited(outcome, attempts=2)
+    assert (last.state, (last.error or {})["code"]) == (JobState.FAILED, "damaged_object")
+    assert "'inputs/20261122/one' are not those that were written" in (last.error or {})["message"]
+
+
+def limited(outcome: Outcome, *, attempts: int) -> Outcome:
+    return retry.limit(outcome, attempts=attempts, max_attempts=3, rows=2, chance=0.0)
+
+
+def damage(key: str) -> None:
+    """What a disk does that loses a bit: other bytes, and all that was noted of them."""
+    client = boto3.client("s3")
+    lying = client.get_object(Bucket=BUCKET, Key=key)
+    data = lying["Body"].read()
+    assert DIGEST in lying["Metadata"]
+    client.put_object(Bucket=BUCKET, Key=key, Body=data[:-1] + b"\xff", Metadata=lying["Metadata"])
+    client.close()

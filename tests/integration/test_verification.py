@@ -46,9 +46,14 @@ def no_pause(_: float) -> None:
 
 
 def findings(
-    database: Database, store: InMemoryObjectStore, pause: Callable[[float], None] = no_pause
+    database: Database,
+    store: InMemoryObjectStore,
+    pause: Callable[[float], None] = no_pause,
+    *,
+    reads_objects: bool = False,
 ) -> list[Finding]:
-    return Verification(JobFactsReader(database), store, pause=pause, unnamed_after_s=0.0).run()
+    reader = JobFactsReader(database)
+    return Verification(reader, store, pause=pause, unnamed_after_s=0.0, reads_objects=reads_objects).run()
 
 
 def succeed(jobs: JobRepository, worker: UUID, output: Blob | None = None) -> UUID:
@@ -114,6 +119,23 @@ def test_objects_and_rows_are_compared_both_ways(
     gone = succeed(jobs, worker, Blob(None, output_key(new_id(), 1)))
     told = {(f.check, f.subject) for f in findings(database, store)}
     assert told == {("object", str(gone)), ("unnamed", late)}
+
+
+def test_a_damaged_object_is_named_by_who_reads_the_objects(
+    database: Database, jobs: JobRepository, worker: UUID
+) -> None:
+    store = InMemoryObjectStore()
+    whole, damaged = (insert_claimed(jobs, worker) for _ in range(2))
+    for job in (whole, damaged):
+        store.put(output_key(job.id, job.epoch), encode_rows([1]))
+        jobs.settle([outcome(job, output=Blob(None, output_key(job.id, job.epoch)))], worker=worker)
+    assert findings(database, store, reads_objects=True) == []
+    key = output_key(damaged.id, damaged.epoch)
+    store.put(key, encode_rows([1])[:-1] + b"\xff")
+    assert findings(database, store) == []
+    (told,) = findings(database, store, reads_objects=True)
+    assert (told.check, told.subject) == ("object", str(damaged.id))
+    assert told.message.startswith(f"the object {key} is damaged: ")
 
 
 def test_an_object_of_a_run_under_way_is_not_told(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import NoReturn
 
-from shunter.storage.errors import NotFound, PayloadError, Unavailable
+from shunter.storage.errors import Corrupt, NotFound, Unavailable
 from shunter.storage.scoring.sketches import Sketches, decode_sketches, encode_sketches, merge_into
 from shunter.storage.scoring.sources import store_at
 from shunter.workers.lifeline import bind_to_parent, leave
@@ -37,7 +37,7 @@ def _merged(parts: str, keys: Iterable[str | None]) -> dict[str, Sketches]:
             continue
         try:
             found = decode_sketches(store.get(key))
-        except (NotFound, PayloadError) as error:
+        except (NotFound, Corrupt) as error:
             # A report without one chunk's columns is better than none.
             log.warning("%s is left out: %s", key, error)
             continue
