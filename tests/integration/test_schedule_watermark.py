@@ -100,6 +100,19 @@ def test_rows_of_a_window_that_comes_to_nothing_are_scored_in_the_next(fleet: Sc
     assert (scored(fleet, 12), mark(fleet)) == ([1, 2, 3], "3")
 
 
+def test_a_dataset_that_somebody_else_stands_in_the_way_of_moves_no_mark(fleet: ScheduleFleet) -> None:
+    by_column(fleet)
+    write(fleet, "a", [1, 2])
+    fleet.set_clock(NOON + DAY)
+    fleet.firing.run_once()
+    theirs = fleet.scoring.directory / "out" / "2026-01-11"
+    theirs.mkdir(parents=True)
+    (theirs / "_shunter.json").write_text("{}")
+    fleet.work()
+    assert fleet.scoring.end(fleet.scoring.scorer.find()[0]).state == "failed"
+    assert mark(fleet) is None
+
+
 @pytest.mark.parametrize("point", ["schedule.begun", "plan.committed", "dataset.published"])
 def test_a_hub_that_goes_anywhere_in_between_costs_no_row_and_doubles_none(
     fleet: ScheduleFleet, point: str
