@@ -102,9 +102,8 @@ def _profile(directory: Path, rows: int, clock: Clock, table: pa.Table) -> None:
     with clock.on("profile"):
         columns, read = summed_up(_spec(directory, SKETCHED_ROWS), sources)
     spent = clock.seconds["profile"]
-    say(
-        f"profile of {read:,} rows in {spent:.1f} s of CPU, {spent / read / len(COLUMNS) * 1e9:.0f} ns a value"
-    )
+    say(f"profile of {read:,} rows in {spent:.1f} s of CPU")
+    say(f"{spent / read / len(COLUMNS) * 1e9:.0f} ns for each row of a column")
     say(f"peak RSS {before:.0f} MiB before it, {_peak():.0f} MiB after")
     _agree(columns["amount"].measures["value"], table["amount"].to_numpy())
 
