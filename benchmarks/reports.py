@@ -24,11 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.rig import say
+from shunter.producers.scoring.profiling import summed_up
 from shunter.storage.ids import new_id
 from shunter.storage.job import ClaimedJob, Priority
 from shunter.storage.scoring.chunk import Chunk, Span, encode_chunk
 from shunter.storage.scoring.drift import bin_counts, distinct_quantiles, ks, psi
-from shunter.storage.scoring.sketches import Measure, decode_sketches, sketch_table
+from shunter.storage.scoring.sketches import SKETCHED_ROWS, Measure, decode_sketches, sketch_table
 from shunter.storage.scoring.sources import find_sources
 from shunter.storage.scoring.spec import Spec
 from shunter.storage.signature import Signature
@@ -75,6 +76,7 @@ def _measure(directory: Path, rows: int) -> None:
     table = _table(0)
     pq.write_table(table, directory / "in.parquet", row_group_size=CHUNK_ROWS)
     clock = Clock()
+    _profile(directory, rows, clock, table)
     _time(chunk_files, "sketch_table", clock)
     _time(chunk_files, "encode_sketches", clock)
     chunks = [_run(directory, number, clock) for number in range(rows // CHUNK_ROWS)]
@@ -88,7 +90,35 @@ def _measure(directory: Path, rows: int) -> None:
     say(f"sketches: {_size(directory) / 1024:.0f} KiB a chunk, {len(built.columns) / 1024:.0f} KiB in all")
     say(f"peak RSS {before:.0f} MiB before the report, {_peak():.0f} MiB after")
     measure = decode_sketches(built.columns)["inputs"]["amount"].measures["value"]
-    _agree(measure, table["amount"].to_numpy())
+    exact = table["amount"].to_numpy()
+    _agree(measure, exact)
+    _drift(measure, exact)
+
+
+def _profile(directory: Path, rows: int, clock: Clock, table: pa.Table) -> None:
+    """The same rows, as `shunter models profile` reads them: every one is looked at."""
+    before = _peak()
+    sources = find_sources(str(directory / "in.parquet")) * (rows // FILE_ROWS)
+    with clock.on("profile"):
+        columns, read = summed_up(_spec(directory, SKETCHED_ROWS), sources)
+    spent = clock.seconds["profile"]
+    say(f"profile of {read:,} rows in {spent:.1f} s of CPU")
+    say(f"{spent / read / len(COLUMNS) * 1e9:.0f} ns for each row of a column")
+    say(f"peak RSS {before:.0f} MiB before it, {_peak():.0f} MiB after")
+    _agree(columns["amount"].measures["value"], table["amount"].to_numpy())
+
+
+def _spec(directory: Path, chunk_rows: int) -> Spec:
+    return Spec(
+        model="cheap",
+        version=1,
+        input=str(directory / "in.parquet"),
+        output=str(directory / "out"),
+        input_format="parquet",
+        output_format="parquet",
+        columns=COLUMNS,
+        chunk_rows=chunk_rows,
+    )
 
 
 def _table(seed: int) -> pa.Table:
@@ -117,19 +147,16 @@ def _time(module: Any, name: str, clock: Clock) -> None:
 def _run(directory: Path, number: int, clock: Clock) -> str:
     """One chunk as an engine runs it; the key of its sketches."""
     (source,) = find_sources(str(directory / "in.parquet"))
-    spec = Spec(
-        model="cheap",
-        version=1,
-        input=source.url,
-        output=str(directory / "out"),
-        input_format="parquet",
-        output_format="parquet",
-        columns=COLUMNS,
-        chunk_rows=CHUNK_ROWS,
-    )
     span = Span(file=0, rows=CHUNK_ROWS, first_row=number * CHUNK_ROWS % FILE_ROWS)
     parts = (directory / "parts").as_uri()
-    chunk = Chunk(scoring=uuid4(), number=number, source=source, span=span, spec=spec, parts=parts)
+    chunk = Chunk(
+        scoring=uuid4(),
+        number=number,
+        source=source,
+        span=span,
+        spec=_spec(directory, CHUNK_ROWS),
+        parts=parts,
+    )
     job = ClaimedJob(
         id=new_id(),
         epoch=1,
@@ -184,12 +211,17 @@ def _facts(directory: Path, keys: list[str]) -> ReportFacts:
 
 
 def _agree(measure: Measure, exact: np.ndarray[Any, Any]) -> None:
-    """Ranks, and the distances to another sample, beside what numpy says of all rows of a file."""
+    """Ranks beside what numpy says of all rows of a file."""
     ordered = np.sort(exact)
     ranks = np.linspace(0.01, 0.99, 99)
     found = np.searchsorted(ordered, measure.sketch.get_quantiles(list(ranks)), side="right") / len(ordered)
     say(f"ranks of 99 quantiles: wrong by {np.abs(found - ranks).max():.4f} at most")
     say(f"mean {measure.mean:.4f}, exact {exact.mean():.4f}")
+
+
+def _drift(measure: Measure, exact: np.ndarray[Any, Any]) -> None:
+    """Distances to another sample, beside what numpy says of all rows of a file."""
+    ordered = np.sort(exact)
     for factor in (1.0, 1.1, 1.3, 2.0):
         other = np.random.default_rng(1).lognormal(size=len(exact)) * factor
         sketched = sketch_table({"amount": pa.array(other)}, every=8, seed=0)["amount"].measures["value"]

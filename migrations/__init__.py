@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy
@@ -20,6 +21,7 @@ LOCK = 0x5348554E
 """Advisory lock key ("SHUN"), so that two processes do not migrate at once."""
 
 
+@cache
 def newest_revision() -> str:
     """The last migration of this version."""
     revision = ScriptDirectory(str(Path(__file__).parent)).get_current_head()

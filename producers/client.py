@@ -294,6 +294,7 @@ class Client:
         finish_by: str | None = None,
         may_raise_priority: bool = False,
         incremental: bool = False,
+        incremental_by: str | None = None,
     ) -> Schedule:
         """Score a dataset in each window of a cron line, from now on; the same call again finds the same.
 
@@ -308,6 +309,7 @@ class Client:
             finish_by: HH:MM in the time zone: warn when the measured rate says that it will be later.
             may_raise_priority: and let the rest go as standard instead of bulk then.
             incremental: score only files that no earlier window has.
+            incremental_by: score only rows whose value in this column is greater than any scored before.
 
         Raises:
             InvalidInput: the line never fires, the zone is unknown, two windows would write to one place.
@@ -323,6 +325,7 @@ class Client:
             finish_by=finish_by,
             may_raise_priority=may_raise_priority,
             incremental=incremental,
+            incremental_by=incremental_by,
         )
         return Schedule(self, self.backend.schedules.add(name, definition).name)
 

@@ -17,7 +17,7 @@ from shunter.producers.status import JobStatus, job_status
 from shunter.producers.submission import Accepted, Options
 from shunter.producers.submit import Submitter
 from shunter.producers.timeline import Event, timeline
-from shunter.producers.waiting import Waiting, explain_waiting
+from shunter.producers.waiting import Fleet, Waiting, explain_waiting
 from shunter.producers.watcher import Watcher, WatcherWatch
 from shunter.storage.database import Database
 from shunter.storage.dead_jobs import DeadJobs
@@ -37,7 +37,7 @@ from shunter.storage.results import load_block
 from shunter.storage.schedules.repository import ScheduleRepository
 from shunter.storage.scoring.chunk import is_part
 from shunter.storage.settings import Settings
-from shunter.storage.worker_registry import Worker, WorkerRegistry
+from shunter.storage.worker_registry import WorkerRegistry
 
 RESULTS_BYTES = 64 * 2**20
 """Encoded bytes of results kept, so that the items of one job are loaded and decoded once."""
@@ -162,23 +162,31 @@ class DirectBackend:
 
     def _without_place(self, jobs: Sequence[Job]) -> Sequence[JobStatus]:
         unfinished = any(not job.state.terminal for job in jobs)
-        workers = self.workers.present() if unfinished else ()
-        return [job_status(job, self._waiting(job, workers, None)) for job in jobs]
+        fleet = self._fleet() if unfinished else Fleet()
+        return [job_status(job, self._waiting(job, fleet, None)) for job in jobs]
 
     def _explain(self, job: Job) -> Waiting | None:
         # A process that has pushed nothing lately does not know whether Redis answers.
         if (datetime.now(UTC) - job.enqueued_at).total_seconds() > PATIENCE_S:
             self._publisher.look()
-        return self._waiting(job, self.workers.present(), self.repository.rows_ahead(job))
+        return self._waiting(job, self._fleet(), self.repository.rows_ahead(job))
 
-    def _waiting(self, job: Job, workers: Sequence[Worker], rows_ahead: int | None) -> Waiting | None:
+    def _waiting(self, job: Job, fleet: Fleet, rows_ahead: int | None) -> Waiting | None:
         return explain_waiting(
             job,
-            workers=workers,
+            fleet=fleet,
             rows_ahead=rows_ahead,
             now=datetime.now(UTC),
             dispatching=self._publisher.dispatching,
         )
+
+    def _fleet(self) -> Fleet:
+        workers = self.workers.present()
+        if any(worker.live for worker in workers):
+            return Fleet(workers)
+        from shunter.migrations import newest_revision  # noqa: PLC0415 - Alembic, for a fleet that is down
+
+        return Fleet(workers, revision=self.database.revision(), needed=newest_revision())
 
 
 def read_results(store: ObjectStore, id: UUID, stored: StoredResult) -> JobResults:

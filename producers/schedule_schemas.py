@@ -32,6 +32,7 @@ class ScheduleBody(BaseModel):
     finish_by: str | None = Field(None, description="HH:MM in the time zone: warn if it will be later.")
     may_raise_priority: bool = Field(False, description="From bulk to standard, if it will be later.")
     incremental: bool = Field(False, description="Score only files that no earlier window has.")
+    incremental_by: str | None = Field(None, description="Score only rows beyond the last in this column.")
 
 
 class RunBody(BaseModel):
@@ -75,6 +76,8 @@ class ScheduleDocument(BaseModel):
     finish_by: str | None
     may_raise_priority: bool
     incremental: bool
+    incremental_by: str | None
+    watermark: str | None
     paused: bool
     next_windows: list[datetime]
     backfill: BackfillDocument

@@ -26,13 +26,31 @@ class Waiting:
         return {"code": self.code, "message": self.message}
 
 
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Who could run jobs: the workers that are present.
+
+    If none is alive, also the migration that the tables are at, None if nobody knows, and the one `needed`.
+    """
+
+    workers: Sequence[Worker] = ()
+    revision: str | None = None
+    needed: str = ""
+
+
 def explain_waiting(
-    job: Job, *, workers: Sequence[Worker], rows_ahead: int | None, now: datetime, dispatching: bool = True
+    job: Job,
+    *,
+    fleet: Fleet,
+    rows_ahead: int | None,
+    now: datetime,
+    dispatching: bool = True,
 ) -> Waiting | None:
     """What a job waits for; None unless it is queued, or its worker is silent or has no room for its model.
 
     `rows_ahead` is None where nobody counted; `dispatching` is False while Redis is known to be silent.
     """
+    workers = fleet.workers
     if job.state is JobState.RUNNING:
         holders = [worker for worker in workers if worker.incarnation == job.worker]
         return _held_in_silence(holders) or _without_room(job, holders)
@@ -44,7 +62,7 @@ def explain_waiting(
         return Waiting(
             "dispatch_pending", "Redis does not answer: the job is stored, and is dispatched when it does"
         )
-    return _unserved(job, workers) or _without_room(job, workers) or _in_line(rows_ahead)
+    return _outdated(fleet) or _unserved(job, workers) or _without_room(job, workers) or _in_line(rows_ahead)
 
 
 def _backing_off(job: Job, until: datetime) -> Waiting:
@@ -55,6 +73,17 @@ def _backing_off(job: Job, until: datetime) -> Waiting:
     return Waiting("backing_off", message)
 
 
+def _outdated(fleet: Fleet) -> Waiting | None:
+    """Set when no worker of this version could read the tables."""
+    if fleet.revision is None or fleet.revision >= fleet.needed:
+        return None
+    return Waiting(
+        "schema_mismatch",
+        f"no worker is alive, and the tables are at migration {fleet.revision} where this version needs "
+        f"{fleet.needed}: run `shunter migrate`, then start a worker",
+    )
+
+
 def _unserved(job: Job, workers: Sequence[Worker]) -> Waiting | None:
     """Set when no live worker can run the job's version."""
     said = [worker.serving(job.model, job.version) for worker in workers if worker.live]
@@ -63,8 +92,9 @@ def _unserved(job: Job, workers: Sequence[Worker]) -> Waiting | None:
     if not serves:
         return Waiting(
             "no_worker",
-            f"no live worker serves {version}: start one with `shunter worker --models {job.model}`, "
-            "or submit to a version that is served (`shunter workers` lists them)",
+            f"no live worker serves {version}{_silent(job, workers)}: start one with "
+            f"`shunter worker --models {job.model}`, or submit to a version that is served "
+            "(`shunter workers` lists them)",
         )
     if any(serving.state != ServingState.FAILED for serving in serves):
         return None
@@ -73,6 +103,12 @@ def _unserved(job: Job, workers: Sequence[Worker]) -> Waiting | None:
         "model_load_failed",
         f"{version} could not be loaded: {error}; mend the model and publish a new version",
     )
+
+
+def _silent(job: Job, workers: Sequence[Worker]) -> str:
+    """Who would serve a job's version, but does not beat any more."""
+    silent = next((w for w in workers if not w.live and w.serving(job.model, job.version)), None)
+    return "" if silent is None else f" ({silent.name} does, and has been silent for {silent.silent_s:.0f} s)"
 
 
 def _held_in_silence(holders: Sequence[Worker]) -> Waiting | None:

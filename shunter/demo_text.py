@@ -47,7 +47,7 @@ class TextDemo(FleetDemo[Embedded]):
         """Publish the encoder, and embed every text here and now."""
         from shunter.demo_model.text import direct
 
-        directory = _publish(models / self.model)
+        directory = publish(models / self.model)
         texts = demo_texts.paragraphs(TEXTS)
         began = time.monotonic()
         expected = direct.embed(directory, texts)
@@ -90,7 +90,8 @@ def check_extra(needed: Sequence[str] = NEEDED) -> None:
         raise SettingsError(f"the text demo needs {' and '.join(missing)}: pip install 'shunter[text]'")
 
 
-def _publish(directory: Path) -> Path:
+def publish(directory: Path) -> Path:
+    """Write the encoder as a model's first version; returns the version's directory."""
     from shunter.demo_model import text
 
     version = directory / str(VERSION)

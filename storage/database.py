@@ -98,6 +98,16 @@ class Database:
         finally:
             connection.close()
 
+    def revision(self) -> str | None:
+        """The migration that the schema is at; None for a role that may not read it."""
+        try:
+            with self.statement() as cursor:
+                cursor.execute("SELECT max(version_num) FROM alembic_version")
+                found: str | None = (cursor.fetchone() or (None,))[0]
+        except psycopg2.errors.InsufficientPrivilege:
+            return None
+        return found
+
     def close(self) -> None:
         """Close every idle connection."""
         self._engine.dispose()

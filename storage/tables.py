@@ -231,6 +231,7 @@ schedules = Table(
     Column("paused", Boolean, nullable=False, server_default=text("false")),
     Column("backfill_paused", Boolean, nullable=False, server_default=text("false")),
     Column("backfill_at_once", Integer, nullable=False, server_default="1"),
+    Column("watermark", JSONB),
     Column("created_at", _TIME, nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("id", name="schedules_pkey"),
     Index("schedules_name", "tenant", "name", unique=True),

@@ -27,6 +27,7 @@ from shunter.storage.errors import (
 )
 from shunter.storage.job import JobState
 from shunter.storage.job_repair import JobRepair
+from shunter.storage.schedules import rounds
 from shunter.storage.scoring import progress, reports
 from shunter.storage.scoring.chunk import Span
 from shunter.storage.scoring.destination import (
@@ -38,9 +39,10 @@ from shunter.storage.scoring.destination import (
     part_name,
 )
 from shunter.storage.scoring.formats import JSONL
+from shunter.storage.scoring.marks import Watermark
 from shunter.storage.scoring.progress import ChunkRecord
 from shunter.storage.scoring.repository import end
-from shunter.storage.scoring.sources import is_s3, store_at
+from shunter.storage.scoring.sources import Source, is_s3, store_at
 from shunter.storage.scoring.spec import Scoring, ScoringState
 from shunter.workers.scoring_round import each_scoring
 
@@ -81,6 +83,8 @@ class ScoringFinisher:
             if not error:
                 # Its parts are removed by whoever builds it: it is made from what lies there.
                 reports.expect(cursor, id)
+            if ended and not error and scoring.spec.watermark is not None:
+                rounds.keep_mark(cursor, id, scoring.spec.watermark)
         log.info("the scoring %s has ended: %d rows, %d failed", id, scoring.rows_done, scoring.rows_failed)
         return ended
 
@@ -180,7 +184,7 @@ def _write(cursor: Cursor, scoring: Scoring, destination: Destination) -> None:
             if part.get("errors_key"):
                 destination.take(part["errors_key"], name)
             else:
-                destination.add(name, b"".join(_whole_chunk(cursor, scoring.id, chunk)))
+                destination.add(name, b"".join(_whole_chunk(cursor, scoring, chunk)))
             errors.append(_File(name, chunk.rows_failed))
     names = {file.name for file in (*files, *errors)}
     destination.publish(_manifest(scoring, files, errors), names, replace=_replaces(scoring))
@@ -198,27 +202,39 @@ def _fitting(cursor: Cursor, scoring: Scoring) -> Any:
     return lambda data: writing.fit(data, schema, facts=facts)
 
 
-def _whole_chunk(cursor: Cursor, id: UUID, chunk: ChunkRecord) -> Iterator[bytes]:
+def _whole_chunk(cursor: Cursor, scoring: Scoring, chunk: ChunkRecord) -> Iterator[bytes]:
     """Lines for the rows of a chunk that failed as a whole, before it could tell of any."""
     with _pyarrow_needed():
-        from shunter.storage.scoring.reading import failed_rows  # noqa: PLC0415
         from shunter.storage.scoring.writing import encode_error  # noqa: PLC0415
 
     span = Span(**chunk.span)
-    source = progress.source_at(cursor, id, span.file).url
-    numbers: Sequence[int | None] = range(span.first_row, span.first_row + span.rows)
-    if span.only is not None:
-        try:
-            numbers = failed_rows(span.only)
-        except PayloadError:
-            numbers = ()
-        if len(numbers) != span.failed:
-            # Nobody can tell any more which rows they were, but that they failed is told all the same.
-            numbers = [None] * span.failed
+    source = progress.source_at(cursor, scoring.id, span.file)
+    numbers = _numbers(span, source, scoring.spec.watermark)
+    if len(numbers) != span.count:
+        # Nobody can tell any more which rows they were, but that they failed is told all the same.
+        numbers = [None] * span.count
     state = chunk.state or JobState.FAILED
     error = chunk.error or {"code": state.value, "message": f"its chunk was {state.value}"}
     for number in numbers:
-        yield encode_error(source=source, row=number, key=None, code=error["code"], message=error["message"])
+        yield encode_error(
+            source=source.url, row=number, key=None, code=error["code"], message=error["message"]
+        )
+
+
+def _numbers(span: Span, source: Source, past: Watermark | None) -> Sequence[int | None]:
+    """Which rows of its file a span is of, as far as that can still be told."""
+    with _pyarrow_needed():
+        from shunter.storage.scoring.reading import failed_rows  # noqa: PLC0415
+        from shunter.storage.scoring.watermark import numbers_between  # noqa: PLC0415
+
+    try:
+        if span.only is not None:
+            return failed_rows(span.only)
+        if past is not None:
+            return numbers_between(source, past, span.first_row, span.first_row + span.rows)
+    except (PayloadError, InvalidInput, NotFound):
+        return ()
+    return range(span.first_row, span.first_row + span.rows)
 
 
 def _manifest(scoring: Scoring, files: Sequence[_File], errors: Sequence[_File]) -> bytes:

@@ -18,6 +18,7 @@ def schedule_document(status: ScheduleStatus) -> dict[str, Any]:
     return {
         "name": status.name,
         **status.definition,
+        "watermark": status.watermark,
         "paused": status.paused,
         "next_windows": [start.isoformat() for start in status.next_windows],
         "backfill": asdict(status.backfill),
@@ -28,10 +29,11 @@ def schedule_document(status: ScheduleStatus) -> dict[str, Any]:
 
 def read_schedule_document(document: Mapping[str, Any]) -> ScheduleStatus:
     """Read what `schedule_document` made."""
-    about = {"name", "paused", "next_windows", "backfill", "created_at", "links"}
+    about = {"name", "watermark", "paused", "next_windows", "backfill", "created_at", "links"}
     return ScheduleStatus(
         name=document["name"],
         definition={name: value for name, value in document.items() if name not in about},
+        watermark=document["watermark"],
         paused=document["paused"],
         next_windows=[datetime.fromisoformat(start) for start in document["next_windows"]],
         backfill=BackfillStatus(**document["backfill"]),

@@ -30,10 +30,14 @@ class BackfillStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleStatus:
-    """A schedule as users see it; `next_windows` are the instants at which the next ones begin."""
+    """A schedule as users see it; `next_windows` are the instants at which the next ones begin.
+
+    `watermark` is up to where the column of its `incremental_by` has been scored.
+    """
 
     name: str
     definition: Mapping[str, Any]
+    watermark: str | None
     paused: bool
     next_windows: Sequence[datetime]
     backfill: BackfillStatus
@@ -126,6 +130,7 @@ def schedule_status(schedule: Schedule, *, backfill: tuple[int, int], now: datet
     return ScheduleStatus(
         name=schedule.name,
         definition=schedule.definition.document(),
+        watermark=None if schedule.watermark is None else schedule.watermark.value,
         paused=schedule.paused,
         next_windows=list(islice(schedule.definition.windows.after(now), NEXT_WINDOWS)),
         backfill=BackfillStatus(

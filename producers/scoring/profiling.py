@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +50,6 @@ def profile(
     sources = find_sources(data)
     format = format or common_format(sources)
     facts = inspect(sources, format)
-    columns: Sketches = {}
-    rows = 0
     with tempfile.TemporaryDirectory(prefix="shunter-profile-") as parts:
         spec = Spec(
             model=registered.name,
@@ -64,10 +62,7 @@ def profile(
             chunk_rows=SKETCHED_ROWS,
             kinds=facts.kinds,
         )
-        reader = ChunkReader(Signature())
-        for chunk in _chunks(spec, sources, Path(parts).as_uri()):
-            merge_into(columns, sketch_table(reader.read(chunk).inputs, every=1, seed=chunk.number))
-            rows += chunk.span.rows
+        columns, rows = summed_up(spec, sources)
     # A column of the profile may be compared with an input or an output of that name.
     kept = encode_sketches(inputs=columns, outputs=columns)
     ReportRepository(database).save_profile(
@@ -76,8 +71,23 @@ def profile(
     return Profiled(model=spec.model, version=spec.version, rows=rows, columns=list(columns))
 
 
-def _chunks(spec: Spec, sources: list[Source], parts: str) -> Iterator[Chunk]:
-    """The whole dataset, as a scoring would cut it; a compressed file's pieces are staged in `parts`."""
+def summed_up(spec: Spec, sources: Sequence[Source]) -> tuple[Sketches, int]:
+    """The columns of a dataset and how many rows it has; one chunk of it is in memory at a time.
+
+    A compressed file's pieces are staged at the spec's output. Raises InvalidInput and its kin, NotFound,
+    Unavailable.
+    """
+    reader = ChunkReader(Signature())
+    columns: Sketches = {}
+    rows = 0
+    for chunk in _chunks(spec, sources, Path(spec.output).as_uri()):
+        merge_into(columns, sketch_table(reader.read(chunk).inputs, every=1, seed=chunk.number))
+        rows += chunk.span.rows
+    return columns, rows
+
+
+def _chunks(spec: Spec, sources: Sequence[Source], parts: str) -> Iterator[Chunk]:
+    """The whole dataset, as a scoring would cut it."""
     planner, place, id, number = FilePlanner(), Place(), new_id(), 0
     while place.file < len(sources):
         source = sources[place.file]

@@ -60,6 +60,7 @@ PRIORITIES = ["interactive", "standard", "bulk"]
 @click.option("--finish-by", metavar="HH:MM", help="Warn when the measured rate says it will be later.")
 @click.option("--may-raise-priority", is_flag=True, help="And let the rest go as standard instead of bulk.")
 @click.option("--incremental", is_flag=True, help="Score only files that no earlier window has.")
+@click.option("--incremental-by", metavar="COLUMN", help="Score only rows beyond the last one in COLUMN.")
 @as_json_option
 def add(
     name: str,
@@ -73,6 +74,7 @@ def add(
     finish_by: str | None,
     may_raise_priority: bool,
     incremental: bool,
+    incremental_by: str | None,
     as_json: bool,
     **asked: Any,
 ) -> None:
@@ -105,5 +107,6 @@ def add(
             finish_by=finish_by,
             may_raise_priority=may_raise_priority,
             incremental=incremental,
+            incremental_by=incremental_by,
         )
         print_schedule(added.status(), as_json=as_json)

@@ -24,7 +24,7 @@ def print_schedule(status: ScheduleStatus, *, as_json: bool) -> None:
         return
     facts = {**status.definition, **status.definition["request"]}
     del facts["request"]
-    for fact, value in {"name": status.name, **facts}.items():
+    for fact, value in {"name": status.name, **facts, "watermark": status.watermark}.items():
         if value not in (None, False, (), []):
             click.echo(f"{fact:<18} {', '.join(value) if isinstance(value, list | tuple) else value}")
     click.echo(f"{'backfill':<18} {backfill_words(status) or 'none'}")

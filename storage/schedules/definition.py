@@ -15,7 +15,8 @@ from uuid import UUID
 from shunter.storage.errors import InvalidInput
 from shunter.storage.schedules.cron import Cron
 from shunter.storage.schedules.templates import render
-from shunter.storage.scoring.formats import FILES
+from shunter.storage.scoring.formats import FILES, PARQUET
+from shunter.storage.scoring.marks import Mark
 from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.scoring.table_sink import is_table
 
@@ -51,7 +52,8 @@ class Definition:
 
     The places of `request` are templates. Input that is not there yet is looked for `wait_for_input_s`
     seconds long. `finish_by` is HH:MM in the schedule's time zone, the first such time of each window. With
-    `incremental`, a window scores only files that no earlier one has.
+    `incremental`, a window scores only files that no earlier one has, and with `incremental_by`, a column,
+    only rows whose value is greater than any that was scored.
     """
 
     cron: str
@@ -63,6 +65,7 @@ class Definition:
     finish_by: str | None = None
     may_raise_priority: bool = False
     incremental: bool = False
+    incremental_by: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.wait_for_input_s <= LONGEST_WAIT_S:
@@ -76,8 +79,15 @@ class Definition:
                 "leave out the format files and check_keys",
                 field="input_format" if self.request.input_format == FILES else "check_keys",
             )
+        if self.incremental_by is not None:
+            _check_by_column(self)
         if self.finish_by is not None:
             _clock_time(self.finish_by)
+
+    @property
+    def grows(self) -> bool:
+        """Whether what a window scores depends on what earlier ones have: then one runs at a time."""
+        return self.incremental or self.incremental_by is not None
 
     @cached_property
     def windows(self) -> Cron:
@@ -105,7 +115,7 @@ class Definition:
 
     def check_places(self, now: datetime) -> None:
         """InvalidInput if a place is no template, or if two windows to come would write to the same one."""
-        if self.incremental and is_table(self.request.output):
+        if self.grows and is_table(self.request.output):
             raise InvalidInput(
                 "an incremental schedule writes a dataset of its own for each window: "
                 "give a place with a date as output, or leave out incremental to write to a table",
@@ -144,13 +154,27 @@ class Definition:
                 f"{request.input} into one table: put {{window_start}} into the input"
             )
         if output == self.request.output:
-            mode = "in incremental mode each window writes" if self.incremental else "each window writes"
+            mode = "in incremental mode each window writes" if self.grows else "each window writes"
             return (
                 f"output is {output!r}, without a date: {mode} a dataset of its own, so put {{date}} into it"
             )
         return (
             f"the windows of {first:%Y-%m-%d %H:%M} and {second:%Y-%m-%d %H:%M} UTC would both write to "
             f"{output}: put {{window_start}} into the output"
+        )
+
+
+def _check_by_column(definition: Definition) -> None:
+    if definition.incremental:
+        raise InvalidInput(
+            "incremental is by files, and incremental_by by the rows of a column: give one of them",
+            field="incremental_by",
+        )
+    if not definition.incremental_by or definition.request.input_format not in (None, PARQUET):
+        raise InvalidInput(
+            "incremental_by names a column of Parquet files: rows of text have no types to order them by; "
+            "incremental skips whole files of any format",
+            field="incremental_by",
         )
 
 
@@ -182,7 +206,10 @@ def check_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """A stored schedule; what is to become of every window up to `decided_until` has been decided."""
+    """A stored schedule; what is to become of every window up to `decided_until` has been decided.
+
+    `watermark` is the greatest value of its `incremental_by` that has been scored.
+    """
 
     id: UUID
     tenant: str
@@ -193,3 +220,4 @@ class Schedule:
     backfill_paused: bool
     backfill_at_once: int
     created_at: datetime
+    watermark: Mark | None = None

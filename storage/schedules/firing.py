@@ -84,7 +84,7 @@ def turns(standing: Standing, now: datetime) -> list[Window]:
         *_first(nightly, 1, only=by_hand),
         *_first(backfill, 0 if held else schedule.backfill_at_once),
     ]
-    if schedule.definition.incremental:
+    if schedule.definition.grows:
         chosen = [] if any(window.running for window in standing.open) else chosen[:1]
     return [window for window in chosen if window.not_before is None or window.not_before <= now]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shunter.storage.database import Cursor
-from shunter.storage.errors import EmptyRows, NotFound, SettingsError
+from shunter.storage.errors import EmptyRows, InvalidInput, NotFound, SettingsError
 from shunter.storage.model_registry import RegisteredModel
 from shunter.storage.schedules.definition import Schedule
 from shunter.storage.schedules.rounds import unscored
+from shunter.storage.scoring.formats import PARQUET
 from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.scoring.sources import Source, find_sources
 from shunter.storage.scoring.spec import Spec
@@ -24,7 +25,7 @@ class InputMissing(NotFound):
 
 
 class NothingNew(InputMissing):
-    """Every file of a window's input was scored in an earlier one."""
+    """Every file or row of a window's input was scored in an earlier one."""
 
     code = "nothing_new"
 
@@ -65,8 +66,29 @@ def look(
     try:
         # A file that somebody is still writing is empty, or torn.
         spec, rows = resolve(request, model, sources, workers, store_url=store_url)
+        if known.definition.incremental_by is not None:
+            spec, sources, rows = _past(known, known.definition.incremental_by, spec, sources)
     except (EmptyRows, UnreadableInput) as error:
         raise InputMissing(error.message) from error
     if spec.table is not None and spec.key is not None:
         TableSink(spec.table, spec.key).check()
     return Found(spec, sources, rows)
+
+
+def _past(
+    known: Schedule, column: str, spec: Spec, sources: Sequence[Source]
+) -> tuple[Spec, list[Source], int]:
+    """The scoring of only those rows whose value in a column no window has come to yet."""
+    from shunter.storage.scoring.watermark import survey  # noqa: PLC0415
+
+    if spec.input_format != PARQUET:
+        raise InvalidInput(
+            f"{spec.input} is {spec.input_format}, and incremental_by needs Parquet: add a schedule that is "
+            "incremental, by files",
+            field="incremental_by",
+        )
+    found, rows, watermark = survey(sources, column, known.watermark)
+    if watermark is None:
+        mark = "any value" if known.watermark is None else f"a value greater than {known.watermark.value}"
+        raise NothingNew(f"no row of {spec.input} has {mark} in {column}")
+    return replace(spec, watermark=watermark), found, rows

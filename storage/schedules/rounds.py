@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,12 +17,13 @@ from shunter.storage.job import Priority
 from shunter.storage.schedules.definition import Definition, Schedule
 from shunter.storage.schedules.firing import Decision, Standing
 from shunter.storage.schedules.window import Cause, Window, WindowState, scoring_id
+from shunter.storage.scoring.marks import Watermark, mark
 from shunter.storage.scoring.repository import insert
 from shunter.storage.scoring.sources import Source
 from shunter.storage.scoring.spec import ScoringState, Spec
 
 SCHEDULE_COLUMNS = """id, tenant, name, definition, decided_until, paused, backfill_paused, backfill_at_once,
-    created_at"""
+    created_at, watermark"""
 
 WINDOW_COLUMNS = "schedule, start, cause, w.state, attempt, scoring, tried_at, not_before, w.error, warning"
 
@@ -91,6 +92,13 @@ WHERE schedule = %s
 KEEP_FILES = """
 INSERT INTO schedule_files (schedule, url, tag, scoring) VALUES %s
 ON CONFLICT (schedule, url) DO UPDATE SET tag = excluded.tag, scoring = excluded.scoring
+"""
+
+# A schedule that was removed has no windows any more, whatever another one is called by now.
+KEEP_MARK = """
+UPDATE schedules SET watermark = %(until)s FROM schedule_windows AS w
+WHERE w.scoring = %(scoring)s AND schedules.id = w.schedule
+  AND watermark IS NOT DISTINCT FROM %(after)s::jsonb
 """
 
 PROGRESS = """
@@ -198,6 +206,12 @@ def unscored(cursor: Cursor, known: Schedule, sources: Sequence[Source]) -> list
     return [source for source in sources if (source.url, source.tag) not in scored]
 
 
+def keep_mark(cursor: Cursor, scoring: UUID, past: Watermark) -> None:
+    """A window's scoring is complete: its schedule goes on after its last value."""
+    after = None if past.after is None else Json(asdict(past.after))
+    cursor.execute(KEEP_MARK, {"scoring": scoring, "after": after, "until": Json(asdict(past.until))})
+
+
 def progress_of(cursor: Cursor, scoring: UUID) -> Progress:
     """How far the scoring of a window has come."""
     cursor.execute(PROGRESS, (scoring,))
@@ -220,7 +234,8 @@ def raise_priority(cursor: Cursor, scoring: UUID) -> bool:
 
 def schedule(row: dict[str, Any]) -> Schedule:
     """A row of SCHEDULE_COLUMNS."""
-    return Schedule(**{**row, "definition": Definition.from_document(row["definition"])})
+    definition = Definition.from_document(row["definition"])
+    return Schedule(**{**row, "definition": definition, "watermark": mark(row["watermark"])})
 
 
 def window(row: dict[str, Any]) -> Window:

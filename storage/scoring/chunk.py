@@ -38,8 +38,8 @@ class Span:
     """Which rows of which file: `rows` of them, the first being row `first_row` of the file (from 0).
 
     In text they are the bytes `start` to `stop`. What was compressed lies decompressed among the scoring's
-    parts, under `staged`. With `only`, the URL of an errors file of an earlier scoring, they are but the
-    `failed` rows that it lists.
+    parts, under `staged`. Of a scoring with a watermark only `passing` of them are its own. With `only`, the
+    URL of an errors file of an earlier scoring, they are but the `failed` rows that it lists.
     """
 
     file: int
@@ -50,11 +50,17 @@ class Span:
     staged: str | None = None
     only: str | None = None
     failed: int = 0
+    passing: int | None = None
+
+    @property
+    def own(self) -> int:
+        """Rows that are of the scoring."""
+        return self.rows if self.passing is None else self.passing
 
     @property
     def count(self) -> int:
         """Rows to run."""
-        return self.rows if self.only is None else self.failed
+        return self.own if self.only is None else self.failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,9 @@ ALPHA = 0.01
 
 BINS, MOST_VALUES = 10, 20
 
+ROUNDING = 1e-6
+"""Means and spreads of lists of 32-bit numbers that differ by so much of their size are the same."""
+
 KS_POINTS = 256
 """At so many quantiles of each side the cumulative shares are compared."""
 
@@ -63,10 +66,11 @@ def _distances(now: ColumnSketch, reference: ColumnSketch, alpha: float) -> Iter
     if now.rows and reference.rows:
         present = ([each.rows - each.nulls, each.nulls] for each in (now, reference))
         yield _binned("nulls", *present, alpha=alpha)
+    slack = rounding(now, reference)
     for name, measure in now.measures.items():
         other = reference.measures.get(name)
         if other is not None and measure.count and other.count:
-            yield _measured(name, measure, other, alpha)
+            yield _measured(name, measure, other, alpha=alpha, slack=slack)
     if now.kind != "number" and now.values is not None and reference.values is not None:
         names = [text for text, _ in reference.values.most_frequent(MOST_VALUES)]
         # A column of texts that hardly repeat has no shares to compare.
@@ -79,14 +83,27 @@ def _shares(values: Values, names: Sequence[str]) -> list[int]:
     return [*counts, max(0, values.count - sum(counts))]
 
 
-def _measured(name: str, now: Measure, reference: Measure, alpha: float) -> Distance:
+def rounding(*sketches: ColumnSketch) -> float:
+    """How far measures may lie apart and tell nothing: scores that add up to 1 have one mean, but for it."""
+    measures = [
+        measure
+        for sketch in sketches
+        if sketch.kind == "numbers"
+        for name, measure in sketch.measures.items()
+        if name != "length" and measure.count
+    ]
+    return ROUNDING * max((max(abs(each.low), abs(each.high)) for each in measures), default=0.0)
+
+
+def _measured(name: str, now: Measure, reference: Measure, *, alpha: float, slack: float) -> Distance:
     edges = distinct_quantiles(reference, BINS)
     psi = _binned(name, *(bin_counts(each, edges) for each in (now, reference)), alpha=alpha)
+    same = max(now.high, reference.high) - min(now.low, reference.low) <= slack
     return Distance(
         of=name,
-        psi=psi.psi,
+        psi=0.0 if same else psi.psi,
         psi_limit=psi.psi_limit,
-        ks=ks(now, reference),
+        ks=0.0 if same else ks(now, reference),
         ks_limit=ks_limit(now.count, reference.count, alpha),
     )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from shunter.storage.errors import InvalidInput
@@ -52,6 +53,14 @@ def open_parquet(source: Source) -> pq.ParquetFile:
             raise
     _refuse_bomb(parquet, source)
     return parquet
+
+
+def groups_that_may_hold(source: Source, condition: ds.Expression | None) -> frozenset[int]:
+    """The row groups of a file whose statistics do not rule a condition out; all if there is none."""
+    with closing(_arrow_file(source, open_source(source))) as file, parquet_errors(source.url):
+        fragment = ds.ParquetFileFormat().make_fragment(file)
+        parts = fragment.split_by_row_group(condition, schema=fragment.physical_schema)
+        return frozenset(group.id for part in parts for group in part.row_groups)
 
 
 def _arrow_file(source: Source, file: BinaryIO) -> pa.NativeFile:
@@ -114,7 +123,7 @@ class ParquetRows:
     def read(self, first: int, rows: int) -> pa.Table:
         """Rows `first` to `first + rows`; UnreadableInput if they cannot be had."""
         with parquet_errors(self.source.url):
-            if self._position is None or first < self._position:
+            if self._position is None or first < self._position or self._skips_a_group(first):
                 self._begin(first)
             self._take(first - (self._position or 0))
             batches = self._take(rows)
@@ -124,16 +133,26 @@ class ParquetRows:
         """Let go of the file."""
         self._file.close()
 
-    def _begin(self, first: int) -> None:
-        """Start at the row group that holds this row."""
+    def _skips_a_group(self, first: int) -> bool:
+        """Whether rows before `first` can be left undecoded, as those of a whole row group."""
+        position = self._position or 0
+        return first > position and self._group_of(first)[0] > self._group_of(position)[0]
+
+    def _group_of(self, row: int) -> tuple[int, int]:
+        """The row group that holds a row, and the first row of it."""
         metadata, start, group = self._file.metadata, 0, 0
-        while start + metadata.row_group(group).num_rows <= first:
+        while start + metadata.row_group(group).num_rows <= row:
             start += metadata.row_group(group).num_rows
             group += 1
-        self._position, self._rest = start, None
+        return group, start
+
+    def _begin(self, first: int) -> None:
+        """Start at the row group that holds this row."""
+        group, self._position = self._group_of(first)
+        self._rest = None
         self._batches = self._file.iter_batches(
             self._batch_rows,
-            row_groups=list(range(group, metadata.num_row_groups)),
+            row_groups=list(range(group, self._file.metadata.num_row_groups)),
             columns=list(self.columns),
         )
 

@@ -6,7 +6,10 @@ import math
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
+from itertools import islice
 from typing import BinaryIO
+
+from pyarrow.parquet import ParquetFile
 
 from shunter.storage.scoring.chunk import Place, Span
 from shunter.storage.scoring.formats import CSV, PARQUET, compression_of
@@ -15,6 +18,7 @@ from shunter.storage.scoring.sources import Source, open_source
 from shunter.storage.scoring.spec import Spec
 from shunter.storage.scoring.text import MAX_RECORD_BYTES, Records
 from shunter.storage.scoring.text_stream import text_stream
+from shunter.storage.scoring.watermark import Numbers, rows_past, stretches
 
 CHUNK_BYTES = 16 << 20
 """A chunk's rows pass through an engine's memory at once."""
@@ -51,6 +55,8 @@ class FilePlanner:
 
         Raises UnreadableInput, InputChanged, NotFound, Unavailable.
         """
+        if spec.watermark is not None:
+            return _plan_past(spec, source, place, limit)
         if spec.input_format == PARQUET:
             return _plan_parquet(spec, source, place, limit)
         text = self._open(spec, source, place)
@@ -80,15 +86,39 @@ class FilePlanner:
 
 def _plan_parquet(spec: Spec, source: Source, place: Place, limit: int) -> tuple[list[Span], Place]:
     with closing(open_parquet(source)) as parquet:
-        total = parquet.metadata.num_rows
-        each = row_bytes(parquet, (*spec.columns, *spec.carried))
-    size = max(1, min(spec.chunk_rows, int(CHUNK_BYTES / max(each, 1.0))))
+        total, widest = parquet.metadata.num_rows, _widest(parquet, spec)
+    size = min(spec.chunk_rows, widest)
     spans: list[Span] = []
     row = place.row
     while row < total and len(spans) < limit:
         spans.append(Span(file=place.file, rows=min(size, total - row), first_row=row))
         row += spans[-1].rows
     return spans, Place(place.file, row) if row < total else Place(place.file + 1)
+
+
+def _plan_past(spec: Spec, source: Source, place: Place, limit: int) -> tuple[list[Span], Place]:
+    """The same, of rows past a mark: a span reaches from the first to the last of some of them."""
+    watermark = spec.watermark
+    assert watermark is not None, "only a scoring with a watermark is planned so; this is a bug"
+    with closing(open_parquet(source)) as parquet:
+        widest = _widest(parquet, spec)
+    found = rows_past(source, watermark.column, watermark.after, first=place.row)
+    cut = stretches((numbers for numbers, _ in found), most=spec.chunk_rows, widest=widest)
+    with closing(found):
+        spans = [_span_of(place.file, numbers) for numbers in islice(cut, limit)]
+    if len(spans) < limit:
+        return spans, Place(place.file + 1)
+    return spans, Place(place.file, spans[-1].first_row + spans[-1].rows)
+
+
+def _span_of(file: int, numbers: Numbers) -> Span:
+    first, last = int(numbers[0]), int(numbers[-1])
+    return Span(file=file, rows=last - first + 1, first_row=first, passing=len(numbers))
+
+
+def _widest(parquet: ParquetFile, spec: Spec) -> int:
+    """Rows of a file that may pass through an engine's memory at once."""
+    return max(1, int(CHUNK_BYTES / max(row_bytes(parquet, spec.needed), 1.0)))
 
 
 class _OpenText:

@@ -26,6 +26,7 @@ from shunter.storage.scoring.sources import open_source, store_at
 from shunter.storage.scoring.spec import Spec
 from shunter.storage.scoring.text import BOM, MAX_RECORD_BYTES, Records
 from shunter.storage.scoring.text_stream import text_stream
+from shunter.storage.scoring.watermark import places_past
 from shunter.storage.signature import NUMERIC, Signature
 
 
@@ -57,9 +58,9 @@ class ChunkReader:
     def read(self, chunk: Chunk) -> ChunkRows:
         """Every row of a chunk, or those that it names."""
         rows = self._table_rows(chunk) if chunk.spec.input_format == PARQUET else _text_rows(chunk)
-        if len(rows.values) != chunk.span.rows:
+        if len(rows.values) != chunk.span.own:
             raise PayloadError(
-                f"{chunk.source.url}: {len(rows.values)} rows are where {chunk.span.rows} were planned"
+                f"{chunk.source.url}: {len(rows.values)} rows are where {chunk.span.own} were planned"
             )
         if chunk.span.only is not None:
             rows = _only(rows, chunk.span, chunk.span.only)
@@ -67,22 +68,26 @@ class ChunkReader:
         return replace(rows, values=_checked(values, self._signature))
 
     def _table_rows(self, chunk: Chunk) -> ChunkRows:
-        table = self._parquet(chunk).read(chunk.span.first_row, chunk.span.rows)
+        first, past = chunk.span.first_row, chunk.spec.watermark
+        table = self._parquet(chunk).read(first, chunk.span.rows)
+        numbers: Sequence[int] = range(first, first + chunk.span.rows)
+        if past is not None:
+            places = places_past(table[past.column], past)
+            table, numbers = table.take(pa.array(places)), (first + places).tolist()
         wanted = {name: self._dtype(name) for name in chunk.spec.columns}
         columns = [column_values(table[name], dtype=dtype) for name, dtype in wanted.items()]
         values = columns[0] if len(wanted) == 1 else [dict(zip(wanted, row)) for row in zip(*columns)]  # noqa: B905
-        first = chunk.span.first_row
         refers = bool(chunk.spec.fetch) or any(REF_KEY in str(table[name].type) for name in wanted)
         return ChunkRows(
             values,
             table.select(chunk.spec.carried),
-            range(first, first + chunk.span.rows),
+            numbers,
             refers,
             {name: table[name] for name in chunk.spec.columns},
         )
 
     def _parquet(self, chunk: Chunk) -> ParquetRows:
-        columns = tuple(dict.fromkeys((*chunk.spec.columns, *chunk.spec.carried)))
+        columns = chunk.spec.needed
         known = self._open
         if known is None or (known.source, known.columns) != (chunk.source, columns):
             if known is not None:

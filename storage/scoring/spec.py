@@ -14,10 +14,11 @@ import orjson
 
 from shunter.storage.errors import InvalidInput
 from shunter.storage.job import Priority
+from shunter.storage.scoring.marks import Watermark, watermark
 from shunter.storage.scoring.sources import Source
 
 LATER_LISTS = ("fetch", "fetch_from")
-LATER = (*LATER_LISTS, "table")
+LATER = (*LATER_LISTS, "table", "watermark")
 """Fields that stored scorings of earlier versions lack."""
 
 
@@ -44,7 +45,7 @@ class Spec:
     compared with, None for the last of its kind. Chunks have at most `chunk_rows` rows. With
     `force`, what is at the output is replaced. The columns `fetch` hold URLs whose objects are the values;
     the prefixes `fetch_from` were named by whoever asked, and need no setting. With `table`, the URL of one,
-    the dataset goes there when it is whole.
+    the dataset goes there when it is whole. With `watermark`, only the rows past it are scored.
     """
 
     model: str
@@ -67,6 +68,13 @@ class Spec:
     fetch_from: tuple[str, ...] = ()
     table: str | None = None
     compare_to: str | None = None
+    watermark: Watermark | None = None
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Every input column that a chunk is read with."""
+        mark = () if self.watermark is None else (self.watermark.column,)
+        return tuple(dict.fromkeys((*self.columns, *self.carried, *mark)))
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -83,7 +91,8 @@ class Spec:
         """Read the JSON form."""
         lists = {name: tuple(document.get(name, ())) for name in ("columns", "keep", *LATER_LISTS)}
         kinds = tuple((name, kind) for name, kind in document["kinds"])
-        return cls(**{**document, **lists, "kinds": kinds})
+        past = watermark(document.get("watermark"))
+        return cls(**{**document, **lists, "kinds": kinds, "watermark": past})
 
     def identity(self) -> bytes:
         """A digest of the question: what decides the answer, but for what lies in the input's files."""

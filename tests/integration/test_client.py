@@ -225,6 +225,17 @@ class TestWaiting:
         assert waiting is not None
         assert waiting.code == "no_worker"
 
+    def test_a_job_that_no_worker_could_read_names_the_migration_that_is_missing(
+        self, client: Client, database: Database
+    ) -> None:
+        job = client.submit("echo", ["a"])
+        with database.transaction() as cursor:
+            cursor.execute("UPDATE alembic_version SET version_num = '0001'")
+        waiting = job.status().waiting
+        assert waiting is not None
+        assert waiting.code == "schema_mismatch"
+        assert "at migration 0001" in waiting.message
+
     def test_a_job_in_line_says_how_many_rows_are_ahead(self, client: Client, worker: FakeWorker) -> None:
         worker.gate.clear()
         held = client.submit("echo", [1])

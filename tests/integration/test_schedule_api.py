@@ -59,12 +59,13 @@ def add(client: Client, fleet: ScheduleFleet, name: str = "nightly", **options: 
 
 
 def test_a_schedule_is_added_looked_at_held_and_removed(client: Client, fleet: ScheduleFleet) -> None:
-    add(client, fleet, timezone="Europe/Berlin", wait_for_input_s=60)
+    add(client, fleet, timezone="Europe/Berlin", wait_for_input_s=60, incremental_by="n")
     nightly = client.schedule("nightly")
     status = nightly.status()
     assert status.definition["timezone"] == "Europe/Berlin"
     assert status.next_windows[0] == datetime(2026, 1, 10, 23, tzinfo=UTC)
     assert len(status.next_windows) == 3
+    assert (status.definition["incremental_by"], status.watermark) == ("n", None)
     assert nightly.pause().paused
     assert not nightly.resume().paused
     assert nightly.pause_backfill().backfill.paused

@@ -126,3 +126,24 @@ def test_equal_shares_have_no_distance() -> None:
     assert ks(measure, measure) == 0.0
     edges = distinct_quantiles(measure, 10)
     assert sum(bin_counts(measure, edges)) == pytest.approx(1_000, abs=10)
+
+
+def scores(seed: int, *, sharpness: float) -> pa.Array:
+    """Rows of ten scores that add up to 1, as a network gives them."""
+    each = np.exp(normal(seed, 20_000, scale=sharpness).astype(np.float32)).reshape(-1, 10)
+    each /= each.sum(axis=1, keepdims=True)
+    return pa.FixedSizeListArray.from_arrays(pa.array(each.reshape(-1)), 10)
+
+
+def test_what_only_rounding_tells_apart_has_not_drifted() -> None:
+    blurred, sharp = scores(1, sharpness=1.0), scores(2, sharpness=4.0)
+    found = compare(sketches(p=blurred), sketches(p=sharp))["p"]
+    means = only(found, "mean")
+    assert (means.psi, means.ks, means.drifted) == (0.0, 0.0, False)
+    assert only(found, "spread").drifted
+
+
+def test_means_that_lie_apart_by_more_than_rounding_drift_however_small_they_are() -> None:
+    small = [normal(seed, 20_000, mean=mean).reshape(-1, 10) * 1e-12 for seed, mean in ((1, 0.0), (2, 1.0))]
+    now, reference = (sketches(p=list(rows)) for rows in small)
+    assert only(compare(now, reference)["p"], "mean").drifted

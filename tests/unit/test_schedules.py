@@ -92,6 +92,13 @@ def test_what_is_no_template_is_refused(template: str) -> None:
         ({"cron": "0 * * * *"}, "put {window_start}"),
         ({"cron": "0 * * * *", "request": TO_TABLE}, "into one table: put {window_start} into the input"),
         ({"request": TO_TABLE, "incremental": True}, "leave out incremental"),
+        ({"request": TO_TABLE, "incremental_by": "n"}, "leave out incremental"),
+        ({"incremental": True, "incremental_by": "n"}, "give one of them"),
+        ({"incremental_by": ""}, "names a column of Parquet files"),
+        (
+            {"incremental_by": "n", "request": replace(REQUEST, input_format="csv")},
+            "names a column of Parquet",
+        ),
         ({"request": replace(REQUEST, input="/in/{day}")}, "input has {day}"),
     ],
 )

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from shunter.producers.waiting import Waiting, explain_waiting
+from shunter.producers.waiting import Fleet, Waiting, explain_waiting
 from shunter.storage.ids import new_id
 from shunter.storage.job import Job, JobState, Priority
 from shunter.storage.worker_registry import LEASE_S, Serving, Worker
@@ -60,7 +60,7 @@ BROKEN = worker(Serving("sentiment", 3, "failed", "no such file: weights.pt"))
 
 
 def explain(*workers: Worker, job: Job = JOB, rows_ahead: int | None = 0) -> Waiting | None:
-    return explain_waiting(job, workers=workers, rows_ahead=rows_ahead, now=NOW)
+    return explain_waiting(job, fleet=Fleet(workers), rows_ahead=rows_ahead, now=NOW)
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if state is not JobState.QUEUED])
@@ -157,6 +157,24 @@ def test_one_worker_that_can_load_the_model_is_enough() -> None:
 
 
 def test_a_job_whose_envelope_could_not_be_pushed_says_so() -> None:
-    waiting = explain_waiting(JOB, workers=[], rows_ahead=0, now=NOW, dispatching=False)
+    waiting = explain_waiting(JOB, fleet=Fleet(), rows_ahead=0, now=NOW, dispatching=False)
     assert waiting is not None
     assert waiting.code == "dispatch_pending"
+
+
+def test_a_silent_worker_that_would_serve_a_job_is_named() -> None:
+    waiting = explain(worker(Serving("sentiment", 3, "ready"), silent_s=LEASE_S + 3))
+    assert waiting is not None
+    assert "(gpu0@host does, and has been silent for 13 s)" in waiting.message
+
+
+@pytest.mark.parametrize(
+    ("revision", "code"),
+    [("0007", "schema_mismatch"), ("0008", "no_worker"), ("0009", "no_worker"), (None, "no_worker")],
+)
+def test_tables_that_no_worker_of_this_version_could_read_are_named(revision: str | None, code: str) -> None:
+    fleet = Fleet([], revision=revision, needed="0008")
+    waiting = explain_waiting(JOB, fleet=fleet, rows_ahead=0, now=NOW)
+    assert waiting is not None
+    assert waiting.code == code
+    assert ("run `shunter migrate`" in waiting.message) == (code == "schema_mismatch")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shunter.storage.scoring.drift import Distance, compare
+from shunter.storage.scoring.drift import Distance, compare, rounding
 from shunter.storage.scoring.sketches import ColumnSketch, Measure, Sketches
 
 SIDES = {"inputs": "input", "outputs": "output"}
@@ -44,6 +44,7 @@ def _side(
 def _column(
     sketch: ColumnSketch, beside: Mapping[str, ColumnSketch], apart: Mapping[str, list[Distance]]
 ) -> dict[str, Any]:
+    slack = rounding(sketch, *beside.values())
     return {
         "kind": sketch.kind,
         "rows": sketch.rows,
@@ -51,7 +52,9 @@ def _column(
         "looked_at": sketch.looked_at,
         "distinct": None if sketch.values is None else round(sketch.values.distinct.get_estimate()),
         "measures": {
-            name: _measure(measure, {at: o.measures[name] for at, o in beside.items() if name in o.measures})
+            name: _measure(
+                measure, {at: o.measures[name] for at, o in beside.items() if name in o.measures}, slack
+            )
             for name, measure in sketch.measures.items()
         },
         "frequent": list(_frequent(sketch, beside)),
@@ -63,7 +66,7 @@ def _column(
     }
 
 
-def _measure(measure: Measure, others: Mapping[str, Measure]) -> dict[str, Any]:
+def _measure(measure: Measure, others: Mapping[str, Measure], slack: float) -> dict[str, Any]:
     if not measure.count:
         return {"count": 0, "strange": measure.strange}
     return {
@@ -75,13 +78,15 @@ def _measure(measure: Measure, others: Mapping[str, Measure]) -> dict[str, Any]:
         "quantiles": dict(
             zip(map(str, QUANTILES), measure.sketch.get_quantiles(list(QUANTILES)), strict=True)
         ),
-        "histogram": _histogram({"now": measure, **{n: other for n, other in others.items() if other.count}}),
+        "histogram": _histogram(
+            {"now": measure, **{n: other for n, other in others.items() if other.count}}, slack
+        ),
     }
 
 
-def _histogram(measures: Mapping[str, Measure]) -> dict[str, list[float]]:
+def _histogram(measures: Mapping[str, Measure], slack: float) -> dict[str, list[float]]:
     """Shares over the same bins of equal width: `edges` are one more than bins."""
-    edges = _edges(list(measures.values()))
+    edges = _edges(list(measures.values()), slack)
     inner = list(edges[1:-1])
     shares = {
         name: [round(share, 6) for share in (measure.sketch.get_pmf(inner, True) if inner else [1.0])]
@@ -90,14 +95,15 @@ def _histogram(measures: Mapping[str, Measure]) -> dict[str, list[float]]:
     return {"edges": [float(edge) for edge in edges], **shares}
 
 
-def _edges(measures: list[Measure]) -> np.ndarray[Any, Any]:
+def _edges(measures: list[Measure], slack: float) -> np.ndarray[Any, Any]:
     ends = [measure.sketch.get_quantiles([TAIL, 1 - TAIL]) for measure in measures]
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
     if _whole(measures) and high - low < MOST_WHOLE_NUMBERS:
         return np.arange(low - 0.5, high + 1)
     edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
     # Numbers too near to each other to be told apart stand in one bin.
-    return edges if len(set(edges)) == len(edges) else np.array([low - 0.5, high + 0.5])
+    apart = high - low > slack and len(set(edges)) == len(edges)
+    return edges if apart else np.array([low - 0.5, high + 0.5])
 
 
 def _whole(measures: list[Measure]) -> bool:
