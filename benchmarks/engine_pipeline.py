@@ -45,7 +45,7 @@ class Pipeline:
     """The stages of one engine in threads of this process."""
 
     def __init__(self, model: object, config: ModelConfig) -> None:
-        self._said: queue.SimpleQueue[ToHub] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[Sequence[ToHub]] = queue.SimpleQueue()
         self._line = make_line(config)
         store = FileObjectStore(Path("/nonexistent"))
         stages = Stages(
@@ -66,15 +66,15 @@ class Pipeline:
         seconds: Counter[str] = Counter()
         finished = 0
         while finished < len(jobs):
-            message = self._said.get(timeout=WAIT_S)
-            if isinstance(message, Finished):
-                for outcome in message.outcomes:
-                    assert outcome.state is JobState.SUCCEEDED, outcome.error
-                finished += len(message.outcomes)
-            elif isinstance(message, BatchDone):
-                seconds["batches"] += 1
-                for stage in ("preprocess", "forward", "postprocess"):
-                    seconds[stage] += getattr(message, f"{stage}_s")
+            for message in self._said.get(timeout=WAIT_S):
+                if isinstance(message, Finished):
+                    for outcome in message.outcomes:
+                        assert outcome.state is JobState.SUCCEEDED, outcome.error
+                    finished += len(message.outcomes)
+                elif isinstance(message, BatchDone):
+                    seconds["batches"] += 1
+                    for stage in ("preprocess", "forward", "postprocess"):
+                        seconds[stage] += getattr(message, f"{stage}_s")
         return seconds
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from operator import attrgetter
 from uuid import UUID
@@ -63,7 +64,9 @@ class DirectBackend:
         self.workers = WorkerRegistry(self.database)
         self._store = open_object_store(settings.object_store)
         self._publisher = Publisher(settings.redis_url)
-        self.watcher = Watcher(self.repository.states, hints=self._publisher.listen)
+        self.watcher = Watcher(
+            self.repository.states, hints=self._publisher.listen, ask_ended=self._states_with_results
+        )
         self._submitter = Submitter(
             repository=self.repository, registry=self.registry, store=self._store, publisher=self._publisher
         )
@@ -149,6 +152,17 @@ class DirectBackend:
         self.watcher.close()
         self._publisher.close()
         self.database.close()
+
+    def _states_with_results(self, ids: Collection[UUID]) -> Mapping[UUID, JobState]:
+        """The states of jobs that have just ended, and in the same trip what whoever waits asks for next."""
+        found = self.repository.results(ids)
+        for id, stored in found.items():
+            inline = stored.output is None or stored.output.inline is not None
+            if stored.state.terminal and inline:
+                # What cannot be read is told to whoever asks for it.
+                with suppress(PayloadError, InvalidInput):
+                    self._results.put(id, read_results(self._store, id, stored))
+        return {id: stored.state for id, stored in found.items()}
 
     def _status(self, job: Job) -> JobStatus:
         if job.state is JobState.QUEUED:

@@ -50,10 +50,18 @@ class Pace:
 
 
 class Watcher:
-    """Tells whoever waits when jobs finish."""
+    """Tells whoever waits when jobs finish; `ask_ended`, if given, asks about those that a hint names."""
 
-    def __init__(self, ask: Ask, *, hints: Hints, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        *,
+        hints: Hints,
+        ask_ended: Ask | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._ask = ask
+        self._ask_ended = ask_ended or ask
         self._hints = hints
         self._clock = clock
         self._changed = threading.Condition()
@@ -103,7 +111,7 @@ class Watcher:
         pace = Pace()
         while ids := self._next_question():
             began = self._clock()
-            progress = self._ask_and_tell(ids)
+            progress = self._ask_and_tell(self._ask, ids)
             ended = self._clock()
             self._rest(pace, ended, cost_s=ended - began, progress=progress)
 
@@ -120,7 +128,7 @@ class Watcher:
                     named = [id for id in ids if id in self._waiting]
                 if named:
                     # Here, since the other thread would have to be woken for it.
-                    self._ask_and_tell(named)
+                    self._ask_and_tell(self._ask_ended, named)
         except Unavailable as error:
             log.debug("waiting goes on without hints: %s", error)
 
@@ -139,9 +147,9 @@ class Watcher:
                 self._listen()
             return list(self._waiting)
 
-    def _ask_and_tell(self, ids: Sequence[UUID]) -> bool:
+    def _ask_and_tell(self, ask: Ask, ids: Sequence[UUID]) -> bool:
         try:
-            states = self._ask(ids)
+            states = ask(ids)
         except Unavailable as error:
             if not self._outage:
                 log.warning("waiting goes on through an outage: %s", error)

@@ -142,6 +142,8 @@ def create_engine(url: str, *, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=16,
         pool_pre_ping=False,
+        # The connection that was used last: its server process is awake, and has its caches still.
+        pool_use_lifo=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": "shunter",

@@ -7,9 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
-
-from shunter.storage import arrays, attempts
+from shunter.storage import arrays, attempts, hub_statements
 from shunter.storage.database import Database, fetch_all
 from shunter.storage.errors import AlreadyFinished, IdempotencyConflict, UnknownJob
 from shunter.storage.job import (
@@ -22,7 +20,7 @@ from shunter.storage.job import (
     Priority,
 )
 from shunter.storage.job_insertion import NOT_AT_ONCE, SYNC, insert_jobs
-from shunter.storage.outcome import Outcome, RowFailure, StoredResult, error_document
+from shunter.storage.outcome import Outcome, RowFailure, StoredResult
 from shunter.storage.results import Blob
 
 Served = Collection[tuple[str, int]]
@@ -31,60 +29,6 @@ Served = Collection[tuple[str, int]]
 JOB_COLUMNS = """id, tenant, model, version, state, priority, rows, rows_succeeded, rows_failed, attempts,
     deaths, epoch, worker, error, metadata, created_at, enqueued_at, not_before, deadline_at, started_at,
     forward_at, finished_at, redriven_from"""
-
-# Ids stand in the statement a second time as a literal array: only then does the planner leave out
-# the partitions that cannot hold them. Rows are locked in id order, so that bulk statements never
-# wait for each other in a circle. A claim finds its rows by their ids alone, and judges them once they are
-# locked: given their state, a planner without statistics would rather read every queued job of the model.
-CLAIM = f"""
-WITH hint AS (SELECT * FROM unnest(%(ids)s::uuid[], %(envelopes)s::uuid[]) AS hint (id, envelope)),
-named AS (
-    SELECT id, state, model, version, not_before, deadline_at FROM jobs
-    WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE
-)
-UPDATE jobs SET state = '{JobState.RUNNING}', worker = %(worker)s, epoch = epoch + 1, started_at = now(),
-    not_before = NULL, envelope = hint.envelope
-FROM named JOIN hint ON hint.id = named.id
-WHERE jobs.id = named.id AND jobs.id = ANY(%(ids)s::uuid[])
-  AND named.state = '{JobState.QUEUED}' AND (named.model, named.version) IN %(served)s
-  AND (named.not_before IS NULL OR named.not_before <= now())
-  AND (named.deadline_at IS NULL OR named.deadline_at > now())
-RETURNING jobs.id, epoch, jobs.model, jobs.version, rows, priority, attempts, deaths,
-    extract(epoch FROM jobs.deadline_at - now())::float8 AS deadline_in_s,
-    extract(epoch FROM now() - enqueued_at)::float8 AS queued_s, input, input_key
-"""
-
-SETTLE = f"""
-WITH held AS (
-    SELECT jobs.id, done.*
-    FROM jobs JOIN unnest(%(ids)s::uuid[], %(epochs)s::int[], %(states)s::job_state[], %(succeeded)s::int[],
-        %(failed)s::int[], %(attempts)s::int[], %(retry_in)s::float8[], %(forward_age)s::float8[],
-        %(outputs)s::bytea[], %(output_keys)s::text[], %(row_errors)s::text[], %(errors)s::text[])
-        AS done (done_id, done_epoch, new_state, succeeded, failed, attempt, retry_in, forward_age,
-                 new_output, new_output_key, new_row_errors, new_error)
-        ON done_id = jobs.id AND done_epoch = jobs.epoch
-    WHERE jobs.id = ANY(%(ids)s::uuid[]) AND state = '{JobState.RUNNING}' AND worker = %(worker)s
-    ORDER BY jobs.id FOR UPDATE OF jobs
-)
-UPDATE jobs SET
-    state = new_state, rows_succeeded = succeeded, rows_failed = failed, attempts = attempts + attempt,
-    output = new_output, output_key = new_output_key, row_errors = new_row_errors::jsonb,
-    error = new_error::jsonb,
-    forward_at = coalesce(now() - make_interval(secs => forward_age), forward_at),
-    finished_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE now() END,
-    worker = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE worker END,
-    started_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE started_at END,
-    enqueued_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN now() ELSE enqueued_at END,
-    not_before = CASE WHEN new_state = '{JobState.QUEUED}' AND retry_in > 0
-                      THEN now() + make_interval(secs => retry_in) END
-FROM held
-WHERE jobs.id = held.id AND jobs.id = ANY(%(ids)s::uuid[])
-  AND state = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = held.done_epoch
-RETURNING jobs.id
-"""
-
-# The planner takes the outcomes for one row, and would compare each job with each outcome.
-NO_NESTED_LOOP = "SET LOCAL enable_nestloop = off;"
 
 CANCEL = f"""
 UPDATE jobs SET state = '{JobState.CANCELLED}', finished_at = now()
@@ -181,17 +125,11 @@ class JobRepository:
         """Take the queued and due ones of these jobs, given as {job id: envelope id}, for `worker`."""
         if not hints or not served:
             return []
-        parameters = {
-            "ids": arrays.uuids(hints),
-            "envelopes": arrays.uuids(hints.values()),
-            "worker": worker,
-            "served": tuple(served),
-        }
         # A claim that a crash of Postgres undoes was never made: its hub drops the job at the next
         # reconciliation, its outcome is refused, and the row is queued as it was. So nobody waits for the
         # disk; a settle does, and takes the claims before it along.
         with self._database.statement() as cursor:
-            cursor.execute(NOT_AT_ONCE + NO_NESTED_LOOP + CLAIM, parameters)
+            cursor.execute(*hub_statements.claim(hints, worker=worker, served=served))
             return [_claimed(row) for row in cursor.fetchall()]
 
     def settle(self, outcomes: Sequence[Outcome], *, worker: UUID) -> set[UUID]:
@@ -201,7 +139,7 @@ class JobRepository:
         # One statement takes one round trip; a failure comes with its history, and is written with it or not.
         alone = not any(outcome.error for outcome in outcomes)
         with self._database.statement() if alone else self._database.transaction() as cursor:
-            cursor.execute(NO_NESTED_LOOP + SETTLE, {**_settle_columns(outcomes), "worker": worker})
+            cursor.execute(*hub_statements.settle(outcomes, worker=worker))
             written = {row[0] for row in cursor.fetchall()}
             attempts.record(cursor, [o for o in outcomes if o.id in written], worker=worker)
             return written
@@ -305,30 +243,6 @@ class JobRepository:
         with self._database.statement() as cursor:
             cursor.execute(AHEAD, {**names, "limit": MAX_AHEAD_JOBS})
             return int((cursor.fetchone() or (0,))[0])
-
-
-def _settle_columns(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    blobs = [outcome.output for outcome in outcomes]
-    return {
-        "ids": arrays.uuids(outcome.id for outcome in outcomes),
-        "epochs": arrays.numbers(outcome.epoch for outcome in outcomes),
-        "states": arrays.labels(outcome.state for outcome in outcomes),
-        "succeeded": arrays.numbers(outcome.rows_succeeded for outcome in outcomes),
-        "failed": arrays.numbers(outcome.rows_failed for outcome in outcomes),
-        "attempts": arrays.numbers(int(outcome.counts_attempt) for outcome in outcomes),
-        "retry_in": arrays.numbers(outcome.retry_in_s for outcome in outcomes),
-        "forward_age": arrays.numbers(outcome.forward_age_s for outcome in outcomes),
-        "outputs": arrays.byteas(None if blob is None else blob.inline for blob in blobs),
-        "output_keys": arrays.texts(None if blob is None else blob.key for blob in blobs),
-        "row_errors": arrays.texts(
-            _json([failure.document() for failure in outcome.failures] or None) for outcome in outcomes
-        ),
-        "errors": arrays.texts(_json(error_document(outcome.error)) for outcome in outcomes),
-    }
-
-
-def _json(value: Any) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()
 
 
 def _job(row: dict[str, Any]) -> Job:

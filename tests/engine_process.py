@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import textwrap
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -147,8 +148,9 @@ class EngineProcess:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         theirs.close()
-        self.connection: Connection[list[ToEngine], ToHub] = Connection(ours.detach())
+        self.connection: Connection[list[ToEngine], Sequence[ToHub]] = Connection(ours.detach())
         self.heard: list[ToHub] = []
+        self._unheard: deque[ToHub] = deque()
 
     def __enter__(self) -> EngineProcess:
         return self
@@ -167,8 +169,10 @@ class EngineProcess:
 
     def receive(self) -> ToHub:
         """The next message, whatever it is."""
-        assert self.connection.poll(PATIENCE_S), f"the engine said nothing more after {self.heard[-5:]}"
-        message = self.connection.recv()
+        if not self._unheard:
+            assert self.connection.poll(PATIENCE_S), f"the engine said nothing more after {self.heard[-5:]}"
+            self._unheard += self.connection.recv()
+        message = self._unheard.popleft()
         self.heard.append(message)
         return message
 

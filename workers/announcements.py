@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from shunter.storage.outcome import Outcome
@@ -14,11 +14,18 @@ from shunter.workers.spans import Spans, spans_of
 
 
 class Announcements:
-    """`send` writes a message to the hub, at once; from any thread."""
+    """`write` sends messages to the hub together and at once; from any thread.
 
-    def __init__(self, line: Line, send: Callable[[ToHub], None]) -> None:
+    A message by itself wakes the hub's thread once more, so what is said at one moment is said together.
+    """
+
+    def __init__(self, line: Line, write: Callable[[Sequence[ToHub]], None]) -> None:
         self._line = line
-        self.send = send
+        self._write = write
+
+    def send(self, *messages: ToHub) -> None:
+        """Tell the hub, before this returns."""
+        self._write(messages)
 
     @contextmanager
     def hold(self, stage: str, spans: Spans) -> Iterator[None]:
@@ -29,11 +36,12 @@ class Announcements:
         if spans:
             self.send(Begun(stage, ()))
 
-    def ended(self, *endings: tuple[JobRun, Outcome]) -> None:
-        """Tell the outcomes of these jobs, except of those that ended otherwise before."""
+    def ended(self, *endings: tuple[JobRun, Outcome], besides: Sequence[ToHub] = ()) -> None:
+        """Tell outcomes, except of jobs that ended otherwise before, and what is to be said besides."""
         ours = [(run, outcome) for run, outcome in endings if self._line.end(run)]
-        if ours:
-            self.send(Finished(tuple(outcome for _, outcome in ours)))
+        finished = [Finished(tuple(outcome for _, outcome in ours))] if ours else []
+        if besides or finished:
+            self.send(*besides, *finished)
         for run, _ in ours:
             self._line.forget(run)
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import NoReturn
@@ -60,14 +60,14 @@ class HubPipe:
     """The engine's end of the pipe; without a hub at the other end the process ends."""
 
     def __init__(self, fd: int) -> None:
-        self._connection: Connection[ToHub, list[ToEngine]] = Connection(fd)
+        self._connection: Connection[Sequence[ToHub], list[ToEngine]] = Connection(fd)
         self._writing = threading.Lock()
 
-    def send(self, message: ToHub) -> None:
-        """Write a message; it has left the process when this returns. From any thread."""
+    def send(self, messages: Sequence[ToHub]) -> None:
+        """Write messages together; they have left the process when this returns. From any thread."""
         try:
             with self._writing:
-                self._connection.send_bytes(dumps(message))
+                self._connection.send_bytes(dumps(messages))
         except OSError:
             leave(EXIT_ORPHANED)
 
@@ -101,15 +101,13 @@ def main(arguments: EngineArguments) -> NoReturn:
         if pool is not None:
             pool.wait_until_loaded()
     except ModelError as error:
-        hub.send(LoadFailed(error.message))
+        hub.send([LoadFailed(error.message)])
         leave(EXIT_LOAD_FAILED)
     # What loading made stays for good: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     loaded.set()
-    for ceiling in found:
-        hub.send(MemoryFull(ceiling))
-    hub.send(Loaded(load_s=time.monotonic() - began))
+    hub.send([*map(MemoryFull, found), Loaded(load_s=time.monotonic() - began)])
     stages = Stages(
         line,
         runner,

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -37,10 +37,10 @@ AT_ONCE_BYTES = 8 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FromEngine:
-    """Something an engine said."""
+    """What an engine said at one moment."""
 
     engine: EngineHandle
-    message: messages.ToHub
+    messages: Sequence[messages.ToHub]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,9 @@ class EngineHandle:
             self._process = subprocess.Popen(
                 arguments.command(), pass_fds=[arguments.fd], stdin=subprocess.DEVNULL
             )
-        self._connection: Connection[list[messages.ToEngine], messages.ToHub] = Connection(ours.detach())
+        self._connection: Connection[list[messages.ToEngine], Sequence[messages.ToHub]] = Connection(
+            ours.detach()
+        )
         threading.Thread(target=self._read, name=f"from-{self.name}", daemon=True).start()
         threading.Thread(target=self._write, name=f"to-{self.name}", daemon=True).start()
 
@@ -196,11 +198,11 @@ class EngineHandle:
                 return
 
     def _read(self) -> None:
-        while (message := self._hear()) is not None:
-            self.mailbox(FromEngine(self, message))
+        while (said := self._hear()) is not None:
+            self.mailbox(FromEngine(self, said))
         self.mailbox(EngineGone(self, self._process.wait()))
 
-    def _hear(self) -> messages.ToHub | None:
+    def _hear(self) -> Sequence[messages.ToHub] | None:
         """What it says next, None when it has gone."""
         try:
             return self._connection.recv()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from shunter.storage.object_store import ObjectStore
 from shunter.workers.announcements import Announcements
@@ -14,7 +14,7 @@ from shunter.workers.chunks import Chunks
 from shunter.workers.finite import refuse_non_finite
 from shunter.workers.forwarding import Ran
 from shunter.workers.line import Line
-from shunter.workers.messages import BatchDone, Costs
+from shunter.workers.messages import BatchDone, Costs, ToHub
 from shunter.workers.runner import Runner
 
 FINISH_QUEUE = 2
@@ -102,14 +102,15 @@ class Finishing:
         self._line.finished()
         now = self._clock()
         done = _batch_done(ran, postprocess_s=now - began)
-        self._announcements.send(done)
+        told: list[ToHub] = [done]
         _tally(done, ran)
         if now >= self._tell_costs_at:
             self._tell_costs_at = now + COSTS_INTERVAL_S
-            self._announcements.send(Costs(self._line.costs()))
-        self._settle((row.ticket, row.index, result) for row, result in zip(ran.rows, results, strict=True))
+            told.append(Costs(self._line.costs()))
+        ended = ((row.ticket, row.index, result) for row, result in zip(ran.rows, results, strict=True))
+        self._settle(ended, besides=told)
 
-    def _settle(self, results: Iterable[Decoded]) -> None:
+    def _settle(self, results: Iterable[Decoded], *, besides: Sequence[ToHub] = ()) -> None:
         whole = []
         for run, index, result in results:
             run.results[index] = result
@@ -120,7 +121,7 @@ class Finishing:
                 whole.append((run, assemble(run, self._store, now=self._clock())))
             else:
                 self._written.put((run, run.carried))
-        self._announcements.ended(*whole)
+        self._announcements.ended(*whole, besides=besides)
 
 
 def _tally(done: BatchDone, ran: Ran) -> None:

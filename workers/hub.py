@@ -89,6 +89,7 @@ class Hub:
         self._log = EnvelopeLog(wire.listens)
         self._teller = Teller(self._log, wire)
         self._unsettled: list[Settlement] = []
+        self._unacked: list[Bunch] = []
         self._holdings = Holdings()
         self._engines = EngineRoom(
             models=self._models,
@@ -186,6 +187,10 @@ class Hub:
         if self._unsettled:
             unsettled, self._unsettled = self._unsettled, []
             self._settler.settle(unsettled)
+        # Last: the fetcher's thread, awake, would keep the interpreter from this one.
+        unacked, self._unacked = self._unacked, []
+        for bunch in unacked:
+            self._fetcher.ack(bunch)
 
     def _handle(self, mail: Any) -> None:
         self._handlers[type(mail)](mail)
@@ -219,7 +224,7 @@ class Hub:
 
     def _on_claimed(self, mail: Claimed) -> None:
         self._intake.claimed(mail.bunch)
-        self._fetcher.ack(mail.bunch)
+        self._unacked.append(mail.bunch)
         self._teller.claimed(mail)
         for job in mail.jobs:
             held = self._holdings.add(job)
@@ -257,9 +262,10 @@ class Hub:
         self._teller.settled([lost])
 
     def _on_engine(self, mail: FromEngine) -> None:
-        if isinstance(mail.message, messages.Begun):
-            self._teller.begun(mail.message.spans)
-        self._engines.heard(mail.engine, mail.message)
+        for message in mail.messages:
+            if isinstance(message, messages.Begun):
+                self._teller.begun(message.spans)
+            self._engines.heard(mail.engine, message)
 
     def _on_engine_gone(self, mail: EngineGone) -> None:
         self._engines.gone(mail)

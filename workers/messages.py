@@ -12,7 +12,7 @@
                                        Finished   jobs whose rows are all done
 
 They travel pickled, since the pipe is private to a process and its own child. What a hub has to say is
-gathered and said together; what an engine says leaves it at once.
+gathered and said together; what an engine says leaves it at once, and what it says at one moment together.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ already pass the same stages in a probe, with nothing beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shunter.storage.object_store import ObjectStore
@@ -28,7 +28,7 @@ UNDECLARED = Signature()
 
 
 class Stages:
-    """One model's stages; `send` writes to the hub, at once, from any thread.
+    """One model's stages; `send` writes messages to the hub together and at once, from any thread.
 
     `preprocess` stands in for the runner's own, in processes beside this one.
     """
@@ -41,7 +41,7 @@ class Stages:
         *,
         inputs: InputsAhead,
         references: References,
-        send: Callable[[ToHub], None],
+        send: Callable[[Sequence[ToHub]], None],
         bunch_rows: int,
         measures_bytes: bool = False,
         preprocess: Callable[[list[Any]], list[Any]] | None = None,

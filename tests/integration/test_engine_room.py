@@ -111,7 +111,8 @@ class Room:
             self.room.kill_overdue(time.monotonic())
             return
         if isinstance(mail, FromEngine):
-            self.room.heard(mail.engine, mail.message)
+            for message in mail.messages:
+                self.room.heard(mail.engine, message)
         elif isinstance(mail, EngineGone):
             self.room.gone(mail)
 

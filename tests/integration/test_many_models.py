@@ -70,7 +70,8 @@ class Room:
             if isinstance(mail, EngineGone):
                 self.room.gone(mail)
             else:
-                self.room.heard(mail.engine, mail.message)
+                for message in mail.messages:
+                    self.room.heard(mail.engine, message)
         self.room.arrange(time.monotonic())
         self.room.flush()
         self.most_engines = max(self.most_engines, len(self.engines()))

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from shunter.storage import job_repository, partitions
+from shunter.storage import hub_statements, job_repository, partitions
 from shunter.storage.database import Cursor, Database
 from shunter.storage.ids import created_at
 from shunter.storage.job_repair import JobRepair
@@ -99,23 +99,23 @@ def test_the_weeks_do_not_depend_on_the_zone_of_the_clock(offset_h: int) -> None
 # Which partitions a statement reads
 
 
-def test_a_claim_touches_only_the_partitions_of_its_jobs(database: Database, jobs: JobRepository) -> None:
-    ids = sorted(insert(jobs) for _ in range(3))
-    parameters = {
-        "ids": ids,
-        "envelopes": [uuid4() for _ in ids],
-        "worker": uuid4(),
-        "served": tuple(SERVED),
-    }
-    assert touched(database, job_repository.CLAIM, parameters) == {partition_of(database, ids[0])}
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_claim_touches_only_the_partitions_of_its_jobs(
+    database: Database, jobs: JobRepository, count: int
+) -> None:
+    hints = {insert(jobs): uuid4() for _ in range(count)}
+    statement = hub_statements.claim(hints, worker=uuid4(), served=SERVED)
+    assert touched(database, *bare(statement)) == {partition_of(database, id) for id in hints}
 
 
-def test_a_settle_touches_only_the_partitions_of_its_jobs(database: Database, jobs: JobRepository) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_settle_touches_only_the_partitions_of_its_jobs(
+    database: Database, jobs: JobRepository, count: int
+) -> None:
     worker = uuid4()
-    claimed = claim(jobs, *[insert(jobs) for _ in range(3)], worker=worker)
-    parameters = job_repository._settle_columns([outcome(job) for job in claimed])
-    used = touched(database, job_repository.SETTLE, {**parameters, "worker": worker})
-    assert used == {partition_of(database, claimed[0].id)}
+    claimed = claim(jobs, *[insert(jobs) for _ in range(count)], worker=worker)
+    statement = hub_statements.settle([outcome(job) for job in claimed], worker=worker)
+    assert touched(database, *bare(statement)) == {partition_of(database, claimed[0].id)}
 
 
 def test_counting_deaths_touches_only_the_partitions_of_its_jobs(
@@ -131,8 +131,14 @@ def test_a_bunch_over_two_weeks_and_a_foreign_id_touches_three_partitions(
 ) -> None:
     next_week = partitions.lowest_id(monday_of(datetime.now(UTC)) + timedelta(weeks=1))
     ids = [insert(jobs), insert(jobs, id=next_week), insert(jobs, id=FOREIGN[0])]
-    parameters = {"ids": ids, "envelopes": ids, "worker": uuid4(), "served": tuple(SERVED)}
-    assert touched(database, job_repository.CLAIM, parameters) == {partition_of(database, id) for id in ids}
+    statement = hub_statements.claim(dict(zip(ids, ids, strict=True)), worker=uuid4(), served=SERVED)
+    assert touched(database, *bare(statement)) == {partition_of(database, id) for id in ids}
+
+
+def bare(statement: hub_statements.Statement) -> hub_statements.Statement:
+    """Without the settings before it, which cannot be explained."""
+    sql, parameters = statement
+    return sql.rpartition(";")[2], parameters
 
 
 def monday_of(moment: datetime) -> datetime:

@@ -188,11 +188,16 @@ def test_a_job_that_is_named_is_asked_about_at_once(jobs: Jobs) -> None:
         now[0] += 3600 / REST_PER_COST
         return jobs.ask(ids)
 
-    now = [0.0]
-    with closing(Watcher(slow, hints=hints, clock=lambda: now[0])) as watcher:
+    def ask_ended(ids: Collection[UUID]) -> Mapping[UUID, JobState]:
+        of_named.append(set(ids))
+        return jobs.ask(ids)
+
+    now, of_named = [0.0], list[set[UUID]]()
+    with closing(Watcher(slow, hints=hints, ask_ended=ask_ended, clock=lambda: now[0])) as watcher:
         watch = WatcherWatch(watcher)
         watch.add([first])
         wait_until(lambda: jobs.questions)
         jobs.end(first)
         named.put({second, first})
         assert watch.next(5) == [first]
+    assert of_named == [{first}]
