@@ -502,9 +502,12 @@ def test_no_other_block_is_taken_for_lists_of_floats(rows: list[Any]) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        [1.0, 0xCB, 2.0],
+        [[2**40]],  # as many bytes as a float
+        [["12345678"]],
+        [[1.0], [2**40]],
+        [[1.0, 2.0], "\u02c01234567\u02c01234567"],  # and with the marks of two in their places
+        [[1.0, 2**40], [2**40, 1.0]],
         [[1.0], [1.0, 2.0]],
-        [[1.0], [2.0], [b"\xcb1234567"]],
         [[1.0, [1.0]]],
         [np.ones(3)],
         [[]],
