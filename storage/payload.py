@@ -139,12 +139,11 @@ def float_width(block: bytes) -> int:
     first = len(head)
     if first + width * _FLOAT_BYTES != row_bytes or len(block) != start + count * row_bytes:
         return 0
-    rows = range(start, len(block), row_bytes)
-    proven = all(
-        block[row : row + first] == head and block[row + first : row + row_bytes : _FLOAT_BYTES] == marks
-        for row in rows
-    )
-    return width if proven else 0
+    for row in range(start, len(block), row_bytes):
+        end = row + row_bytes
+        if block[row : row + first] != head or block[row + first : end : _FLOAT_BYTES] != marks:
+            return 0
+    return width
 
 
 @lru_cache

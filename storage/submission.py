@@ -42,8 +42,8 @@ class Submission(NamedTuple):
     deadline: datetime | None
     list_key: str
     raw: bytes
-    floats: bytes | None = None
-    """The rows as a block, if they are lists of equally many floats: known while they are read."""
+    floats: tuple[bytes, int] | None = None
+    """The rows as a block, and their width, if they are lists of equally many floats."""
 
     def envelope(self) -> Envelope:
         """How Flower shows it: an envelope of one job, under the task's own id."""
@@ -110,7 +110,7 @@ def _refuse_workflows(message: TaskMessage) -> None:
         )
 
 
-def _floats(rows: list[Any]) -> bytes | None:
+def _floats(rows: list[Any]) -> tuple[bytes, int] | None:
     """The usual rows as a block: in lists of floats there is nothing to be read otherwise, or refused."""
     if type(rows[0]) is not list or not rows[0] or type(rows[0][0]) is not float:
         return None
@@ -119,7 +119,8 @@ def _floats(rows: list[Any]) -> bytes | None:
     except InvalidInput:
         # Something else is among them, and whoever looks at each row says what.
         return None
-    return block if float_width(block) else None
+    width = float_width(block)
+    return (block, width) if width else None
 
 
 def _values(rows: list[object]) -> list[object]:

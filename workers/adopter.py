@@ -13,7 +13,7 @@ from shunter.storage.job_adoption import Adoption, JobAdoption
 from shunter.storage.job_repository import Served
 from shunter.storage.model_registry import KnownModels, ModelRegistry
 from shunter.storage.object_store import ObjectStore
-from shunter.storage.payload import encode_rows, float_width
+from shunter.storage.payload import encode_rows
 from shunter.storage.quarantine import Misfit
 from shunter.storage.results import input_key, store_block
 from shunter.storage.settings import MAX_JOB_BYTES, MAX_JOB_ROWS
@@ -109,11 +109,10 @@ class Adopter:
 
 
 def _block(submission: Submission, signature: Signature) -> bytes:
-    floats = submission.floats
-    if floats is not None and signature.takes_floats(float_width(floats)):
-        return floats
-    signature.check_rows(submission.rows)
-    return floats or encode_rows(submission.rows)
+    block, width = submission.floats or (None, 0)
+    if block is None or not signature.takes_floats(width):
+        signature.check_rows(submission.rows)
+    return block or encode_rows(submission.rows)
 
 
 def rounds(submissions: Iterable[Submission]) -> list[list[Submission]]:

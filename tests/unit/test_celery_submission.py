@@ -144,7 +144,7 @@ def test_bad_arguments_are_refused_with_the_remedy(kwargs: dict[str, Any], reaso
 def test_rows_of_floats_are_a_block_already() -> None:
     rows = [[0.5, -1.5], [1e300, 0.1]]
     submission = read(submission_message("digits", rows))
-    assert (submission.rows, submission.floats) == (rows, encode_rows(rows))
+    assert (submission.rows, submission.floats) == (rows, (encode_rows(rows), 2))
 
 
 @pytest.mark.parametrize("rows", [[[0.5, 1]], [[0.5], [0.5, 1.5]], [[0.5], "text"], [0.5], [[]]])
