@@ -6,6 +6,7 @@ import math
 import struct
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,12 @@ def _remedy(kind: str) -> str:
 
 def describe(dtype: np.dtype[Any], shape: Sequence[int]) -> bytes:
     """The bytes that `read_description` reads: dtype code, number of dimensions, each as uint64, padding."""
-    text = _FIXED.pack(_CODES[dtype.str], len(shape)) + struct.pack(f"<{len(shape)}Q", *shape)
+    return _describe(dtype.str, tuple(shape))
+
+
+@lru_cache
+def _describe(dtype: str, shape: tuple[int, ...]) -> bytes:
+    text = _FIXED.pack(_CODES[dtype], len(shape)) + struct.pack(f"<{len(shape)}Q", *shape)
     return text + b"\0" * (-len(text) % _ALIGNMENT)
 
 

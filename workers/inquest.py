@@ -31,7 +31,8 @@ class Inquest:
 
     def deaths(self, held: Held) -> int:
         """The deaths of workers and engines with this job in hand for which no row is known to be guilty."""
-        return held.job.deaths + self._suspicions[held.key].charges(held.claim)
+        suspicion = self._suspicions[held.key]
+        return held.job.deaths + (0 if suspicion.quiet else suspicion.charges(held.claim))
 
     def suspects(self, key: ModelKey) -> tuple[Claim, ...]:
         """The jobs of which some rows run only in probes."""
@@ -48,6 +49,8 @@ class Inquest:
     def run_of(self, held: Held, now: float) -> messages.Run:
         """What to tell an engine, so that it runs the job as far as it may."""
         suspicion, claim = self._suspicions[held.key], held.claim
+        if suspicion.quiet:
+            return messages.Run(held.as_of(now))
         guilty = tuple(RowFailure(i, f.code, f.message) for i, f in suspicion.guilty(claim).items())
         return messages.Run(held.as_of(now), guilty, suspicion.withheld(claim))
 

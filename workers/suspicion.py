@@ -56,6 +56,11 @@ class Suspicion:
         self._cleared: set[RowName] = set()
         self._dropped: set[Claim] = set()
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no job is suspected, charged or guilty: so it is when nearly every job comes and goes."""
+        return not (self._round or self._waiting or self._guilty or self._charges or self._searched)
+
     def withheld(self, claim: Claim) -> tuple[tuple[int, int], ...]:
         """The rows of a job that run only in probes, as (start, stop)."""
         groups = (*self._round, *self._waiting)
@@ -112,8 +117,7 @@ class Suspicion:
 
     def forget(self, claim: Claim) -> None:
         """A job is done with, or no longer ours."""
-        if not (self._round or self._waiting or self._guilty or self._charges or self._searched):
-            # Nobody is suspected: that is how nearly every job ends.
+        if self.quiet:
             return
         keep = [tuple(span for span in group if span.claim != claim) for group in self._waiting]
         self._waiting = deque(group for group in keep if group)

@@ -49,6 +49,10 @@ from shunter.workers.services import Services
 
 log = logging.getLogger(__name__)
 
+COLLECT_AFTER = 50_000
+"""The collector of cycles looks at a hub's objects after so many new ones: a bunch of a few hundred jobs is
+thousands that live until it is settled, and to look through them again and again finds nothing."""
+
 HOUSEKEEPING_GRACE_S = 1.0
 """A duty that takes longer is cut short by the end of the process: others go on with it."""
 
@@ -131,6 +135,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         # What starting made stays for good: the collector need not look at it again, for every few messages.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(COLLECT_AFTER)
         worker.start()
     finally:
         for housekeeper in housekeepers:
