@@ -87,7 +87,11 @@ class Database:
                 yield cursor
             connection.commit()
         except _OUTAGES as error:
+            broken = connection.driver_connection.closed
             connection.invalidate(error)
+            if broken:
+                # What ended it may have ended all; a connection that is seldom used would tell hours later.
+                self._engine.dispose()
             raise self._outage(error) from error
         except _OTHER_SCHEMAS as error:
             connection.rollback()

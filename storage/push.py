@@ -34,20 +34,24 @@ def push(client: Any, envelopes: Iterable[Envelope]) -> None:
             ("LTRIM", tokens, 0, MAX_TOKENS - 1),
         ]
     if commands:
-        _say(client.connection_pool, commands)
+        exchange(client, commands)
 
 
-def _say(pool: Any, commands: Sequence[tuple[Any, ...]]) -> None:
-    """What a pipeline does, in half of its time, which is that of every submit."""
+def exchange(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """What a pipeline does, in half of its time, which is that of every submit; Redis' answers as they are.
+
+    Raises what redis-py raises, also for a command that Redis refuses; those after it are done all the same.
+    """
+    pool = client.connection_pool
     connection = pool.get_connection()
 
-    def exchange() -> None:
+    def say() -> list[Any]:
         connection.send_packed_command(connection.pack_commands(commands))
-        for _ in commands:
-            connection.read_response()
+        return [connection.read_response() for _ in commands]
 
     try:
-        connection.retry.call_with_retry(exchange, lambda _: connection.disconnect())
+        answers: list[Any] = connection.retry.call_with_retry(say, lambda _: connection.disconnect())
+        return answers
     except BaseException:
         # Answers that nobody reads would be taken for those to the next question.
         connection.disconnect()
@@ -58,7 +62,7 @@ def _say(pool: Any, commands: Sequence[tuple[Any, ...]]) -> None:
 
 def announce(client: Any, ids: Iterable[UUID]) -> None:
     """Name jobs that have ended; raises what redis-py raises."""
-    client.publish(SETTLED_CHANNEL, b"".join(id.bytes for id in ids))
+    exchange(client, [("PUBLISH", SETTLED_CHANNEL, b"".join(id.bytes for id in ids))])
 
 
 def announced(message: bytes) -> set[UUID]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
@@ -18,7 +18,7 @@ from shunter.storage.envelope import (
 )
 from shunter.storage.errors import EnvelopeError, QueueUnavailable
 from shunter.storage.job import Priority
-from shunter.storage.push import announce, push
+from shunter.storage.push import announce, exchange, push
 from shunter.storage.settings import redact
 from shunter.workers.room import ClassRoom
 from shunter.workers.transport import BUNCH_PREFIX, INDEX_KEY, OUTAGES, STALE_S, connect, script
@@ -78,16 +78,12 @@ class Lists:
             for limit in rooms[queue][priority_of(list_)]
         ]
 
-        def exchange(client: Any) -> list[Any]:
-            pipeline = client.pipeline(transaction=False)
-            _drop(pipeline, acks)
-            if rooms:
-                arguments = [INDEX_KEY, key, *keys, len(PRIORITY_STEPS), *limits]
-                pipeline.eval(self._fetch, 2 + len(keys), *arguments)
-            answers = pipeline.execute()
-            return list(answers[-1]) if rooms else [1]
-
-        kept, *flat = self._ask(exchange)
+        commands = list(_drop(acks))
+        if rooms:
+            arguments = [INDEX_KEY, key, *keys, len(PRIORITY_STEPS), *limits]
+            commands.append(("EVAL", self._fetch, 2 + len(keys), *arguments))
+        answers = self._ask(lambda client: exchange(client, commands)) if commands else []
+        kept, *flat = answers[-1] if rooms else [1]
         entries = zip(flat[::2], flat[1::2], strict=True)
         return Bunch(key, tuple((name.decode(), raw) for name, raw in entries), bool(kept)) if flat else None
 
@@ -148,16 +144,16 @@ def lists_of(queue: str) -> list[str]:
     return [f"{queue}{SEPARATOR}{step}" if step else queue for step in PRIORITY_STEPS]
 
 
-def _drop(pipeline: Any, bunches: Sequence[Bunch]) -> None:
+def _drop(bunches: Sequence[Bunch]) -> Iterator[tuple[Any, ...]]:
     kept = [bunch.key for bunch in bunches if bunch.kept]
     if kept:
         # In this order a kill in between leaves a name without a bunch, never a bunch without a name.
-        pipeline.unlink(*kept)
-        pipeline.zrem(INDEX_KEY, *kept)
+        yield "UNLINK", *kept
+        yield "ZREM", INDEX_KEY, *kept
     for bunch in bunches:
         if not bunch.kept:
             for name, raw in bunch.entries:
-                pipeline.lrem(name, -1, raw)
+                yield "LREM", name, -1, raw
 
 
 def _enqueued_at(raw: bytes | str) -> float | None:

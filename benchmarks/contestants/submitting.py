@@ -1,4 +1,4 @@
-"""Submitting alone, one call for each row, without a worker: Shunter's submit and Celery's delay."""
+"""Submitting alone, a call for each row, without a worker: Shunter's submit, its limit, Celery's delay."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 from benchmarks.contestants.shunter import as_lists
 from benchmarks.figures import Run
 from benchmarks.rig import Rig
+from shunter.storage.database import Database
+from shunter.storage.job_repository import JobRepository
 
 Call = Callable[[Any], object]
 
@@ -55,6 +57,17 @@ def shunter(threads: int) -> Submitting:
         return lambda row: client.submit("mlp", [row])
 
     return Submitting(f"Shunter submit, {_times(threads)}", "in Postgres at return", threads, connect)
+
+
+def postgres(threads: int) -> Submitting:
+    """The limit of calls that share no commit: nothing is written, and is on disk at return."""
+
+    def connect(bench: Rig) -> Call:
+        repository = JobRepository(Database(bench.settings.database_url, pool_size=threads))
+        return lambda row: repository.sync()
+
+    settings = "pg_logical_emit_message, whose commit waits for the disk"
+    return Submitting(f"empty transaction, {_times(threads)}", settings, threads, connect)
 
 
 def celery(threads: int) -> Submitting:

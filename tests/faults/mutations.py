@@ -61,11 +61,11 @@ MUTATIONS = (
         "a settlement does not look at the epoch",
         [
             Edit(
-                "storage/job_repository.py",
+                "storage/hub_statements.py",
                 "ON done_id = jobs.id AND done_epoch = jobs.epoch",
                 "ON done_id = jobs.id",
             ),
-            Edit("storage/job_repository.py", " AND epoch = held.done_epoch", ""),
+            Edit("storage/hub_statements.py", " AND epoch = held.done_epoch", ""),
         ],
         (*PYTEST, "tests/contract/test_job_repository.py"),
     ),

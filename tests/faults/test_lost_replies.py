@@ -18,7 +18,9 @@ from tests.faults.commit_cutter import CommitCutter
 
 pytestmark = pytest.mark.timeout(300)
 
-SUBMIT, CLAIM, SETTLE = b"COPY jobs", b"AS hint (id, envelope)", b"AS done (done_id"
+SUBMIT, CLAIM, SETTLE = b"jobs (id, tenant, model", b"not_before = NULL, envelope", b"held.done_epoch"
+"""What stands in these statements, whether for one job or for many."""
+
 SLACK_S = 5.0
 
 
@@ -48,13 +50,13 @@ def test_a_submit_whose_reply_is_lost_is_accepted_once_with_a_key_or_without(tmp
     with cut_off(tmp_path) as (place, cutter):
         place.start_hub()
         with Client(settings=replace(place.settings, database_url=cutter.url)) as client:
-            for number in range(0, size(1, 30) * 3, 3):
+            for number in range(0, size(1, 30) * 4, 4):
                 accepted = [
                     submit_cut(client, cutter, number),
                     *submit_many_cut(client, cutter, number + 1),
-                    submit_with_key_cut(client, cutter, number + 2),
+                    submit_with_key_cut(client, cutter, number + 3),
                 ]
-                place.sent.update(zip(accepted, range(number, number + 3), strict=True))
+                place.sent.update(zip(accepted, range(number, number + 4), strict=True))
         place.wait()
         assert place.tally().sound
         (stored,) = place.ask("SELECT count(*) FROM jobs")[0]
@@ -72,7 +74,7 @@ def submit_cut(client: Client, cutter: CommitCutter, number: int) -> UUID:
 def submit_many_cut(client: Client, cutter: CommitCutter, number: int) -> list[UUID]:
     """So does a page of jobs."""
     cutter.cut_one(SUBMIT)
-    jobs = client.submit_jobs(MODEL, [[number]])
+    jobs = client.submit_jobs(MODEL, [[number], [number + 1]])
     assert not cutter.armed
     return [UUID(job.id) for job in jobs]
 
