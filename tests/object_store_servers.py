@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from shunter.storage.object_store import S3Access
+from shunter.storage.object_store import DIGEST, S3Access
 from tests.waiting import wait_until
 
 BUCKET = "shunter-test"
@@ -67,6 +67,18 @@ def rclone_server(directory: Path) -> Iterator[S3Access]:
             yield access_to(wait_until(lambda: _endpoint(process, log)))
         finally:
             process.kill()
+
+
+def damage(key: str) -> None:
+    """Do to an object what a disk does that loses a bit; the AWS_ variables lead to it."""
+    import boto3
+
+    client = boto3.client("s3")
+    lying = client.get_object(Bucket=BUCKET, Key=key)
+    data = lying["Body"].read()
+    assert DIGEST in lying["Metadata"]
+    client.put_object(Bucket=BUCKET, Key=key, Body=data[:-1] + b"\xff", Metadata=lying["Metadata"])
+    client.close()
 
 
 def rclone_is_there() -> bool:

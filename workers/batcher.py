@@ -74,6 +74,11 @@ class Batcher(Generic[TicketT]):
         return sum(lane.count for lane in self._lanes.values())
 
     @property
+    def bytes(self) -> int:
+        """What the rows in line take, as far as they are measured."""
+        return sum(lane.bytes for lane in self._lanes.values())
+
+    @property
     def holds_urgent(self) -> bool:
         """Whether a row waits that any other could have to give way to."""
         last = max(Priority)

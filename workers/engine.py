@@ -27,7 +27,7 @@ from shunter.workers.ceilings import Ceilings
 from shunter.workers.engine_arguments import EngineArguments
 from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.lifeline import EXIT_ORPHANED, bind_to_parent, leave
-from shunter.workers.line import Line
+from shunter.workers.line import AHEAD_BYTES, Line
 from shunter.workers.loaders import load_model
 from shunter.workers.memory_kind import memory_kind
 from shunter.workers.messages import (
@@ -144,7 +144,9 @@ def _load(arguments: EngineArguments, config: ModelConfig) -> tuple[Runner, Prep
 def make_line(config: ModelConfig, ceilings: Ceilings | None = None) -> Line:
     """An empty line with a model's limits."""
     batcher: Batcher[JobRun] = Batcher(config.batching, ceilings=ceilings)
-    return Line(batcher, bunch_rows=config.batching.max_rows)
+    # Two of its largest batches, as they are found in rows.
+    ahead_bytes = max(AHEAD_BYTES, 2 * (config.batching.max_bytes or 0))
+    return Line(batcher, bunch_rows=config.batching.max_rows, ahead_bytes=ahead_bytes)
 
 
 def _run(stages: Stages) -> None:

@@ -9,22 +9,26 @@ import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from shunter.storage.job import ClaimedJob
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import BatchNote, Outcome
 from shunter.storage.payload import decode_rows
+from shunter.storage.reference_reader import ReferenceReader
+from shunter.storage.references import MARK
 from shunter.storage.results import Blob, load_block
+from shunter.storage.settings import fetch_prefixes
 from shunter.workers import retry
-from shunter.workers.assembly import JobRun, assemble
+from shunter.workers.assembly import Decoded, JobRun, assemble
 from shunter.workers.batch import Batch, Row
 from shunter.workers.batcher import Batcher
 from shunter.workers.finite import refuse_non_finite
 from shunter.workers.isolation import Verdict
 from shunter.workers.loaders import load_model
 from shunter.workers.messages import Run
+from shunter.workers.references import References
+from shunter.workers.row_bytes import bytes_in
 from shunter.workers.runner import Runner
 
 
@@ -35,6 +39,9 @@ class InProcessEngine:
         self._runner = Runner(model, dtype=config.run.dtype)
         self._config = config
         self._store = store
+        self._references = References(
+            ReferenceReader(fetch_prefixes(store.url)), max_attempts=config.run.max_attempts
+        )
         self._batcher: Batcher[JobRun] = Batcher(config.batching)
         self.batches: list[int] = []
 
@@ -46,23 +53,29 @@ class InProcessEngine:
     def run(self, jobs: Sequence[ClaimedJob]) -> list[Outcome]:
         """The outcome of each job; their rows share batches."""
         runs = [JobRun.of(Run(job), now=time.monotonic()) for job in jobs]
-        self._preprocess([(run, index, row) for run in runs for index, row in enumerate(self._rows(run.job))])
+        self._preprocess([row for run in runs for row in self._rows(run)])
         self._batcher.drain()
         while (batch := self._batcher.next_batch(time.monotonic(), idle=True)) is not None:
             self._forward(batch)
         return [self._outcome(run) for run in runs]
 
-    def _rows(self, job: ClaimedJob) -> list[Any]:
-        return decode_rows(load_block(self._store, Blob(job.input, job.input_key)))
+    def _rows(self, run: JobRun) -> list[Decoded]:
+        """The rows that need the model; those whose objects cannot be had have their results."""
+        block = load_block(self._store, Blob(run.job.input, run.job.input_key))
+        run.refers = MARK in block
+        rows = self._references.fetched([(run, index, row) for index, row in enumerate(decode_rows(block))])
+        run.results = [row if isinstance(row, Verdict) else None for _, _, row in rows]
+        return [row for row in rows if not isinstance(row[2], Verdict)]
 
-    def _preprocess(self, rows: Sequence[tuple[JobRun, int, Any]]) -> None:
+    def _preprocess(self, rows: Sequence[Decoded]) -> None:
         values = self._runner.preprocess([row for _, _, row in rows])
         now = time.monotonic()
         for (run, index, _), value, place in zip(rows, values, self._runner.places(values), strict=True):
             if isinstance(place, Verdict):
                 run.results[index] = place
             else:
-                self._batcher.add([Row(run, index, value, now, place.key, place.length)])
+                size = bytes_in(value) if self._config.batching.max_bytes else 0
+                self._batcher.add([Row(run, index, value, now, place.key, place.length, size)])
 
     def _forward(self, batch: Batch[JobRun]) -> None:
         self.batches.append(len(batch.rows))

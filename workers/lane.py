@@ -171,7 +171,8 @@ class ShapeLane(Generic[TicketT]):
     def _went(self, rows: Sequence[Row[TicketT]]) -> None:
         self._deadlines.went(rows)
         self.count -= len(rows)
-        self.bytes -= bytes_of(rows)
+        if self.bytes:
+            self.bytes -= bytes_of(rows)
 
 
 class PackedLane(ShapeLane[TicketT]):
@@ -223,9 +224,8 @@ def bucket_of(key: Hashable) -> str:
 
 
 def bytes_of(rows: Sequence[Row[TicketT]]) -> int:
-    """What some rows take together."""
-    # Of one model either every row is measured or none is.
-    return sum(map(attrgetter("bytes"), rows)) if rows and rows[0].bytes else 0
+    """What some rows take together, as far as they are measured."""
+    return sum(map(attrgetter("bytes"), rows))
 
 
 def _tokens(rows: Iterable[Row[TicketT]]) -> int:

@@ -81,7 +81,8 @@ class LengthLane(Generic[TicketT]):
     def _went(self, rows: Sequence[Row[TicketT]]) -> None:
         self._deadlines.went(rows)
         self.count -= len(rows)
-        self.bytes -= bytes_of(rows)
+        if self.bytes:
+            self.bytes -= bytes_of(rows)
 
 
 class _Waiting(NamedTuple):

@@ -25,6 +25,9 @@ OVERLAP = 2
 AHEAD_BUNCHES, LEAST_AHEAD_ROWS = 2, 512
 """So much of a large job may be preprocessed and wait: what batches are chosen from, and no more memory."""
 
+AHEAD_BYTES = 128 << 20
+"""No more rows are fetched, or preprocessed of large jobs, while those waiting for the model take so much."""
+
 
 @dataclass(frozen=True, slots=True)
 class Late:
@@ -42,11 +45,17 @@ class Line:
     """
 
     def __init__(
-        self, batcher: Batcher[JobRun], *, bunch_rows: int, clock: Callable[[], float] = time.monotonic
+        self,
+        batcher: Batcher[JobRun],
+        *,
+        bunch_rows: int,
+        ahead_bytes: int = AHEAD_BYTES,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._batcher = batcher
         self._bunch_rows = bunch_rows
         self._ahead_rows = max(AHEAD_BUNCHES * bunch_rows, LEAST_AHEAD_ROWS)
+        self._ahead_bytes = ahead_bytes
         self._clock = clock
         # One lock, but a bell for each thread: being woken for nothing costs more than the work itself.
         self._lock = threading.Lock()
@@ -310,7 +319,7 @@ class Line:
         return None
 
     def _has_room(self) -> bool:
-        return len(self._batcher) < self._ahead_rows
+        return len(self._batcher) < self._ahead_rows and self._batcher.bytes < self._ahead_bytes
 
     def _tell_of_room(self) -> None:
         if self._awaiting_room and self._has_room():

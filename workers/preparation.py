@@ -145,10 +145,10 @@ class Preparation:
         return [(run, index, value) for index, value in enumerate(values) if index not in held_up]
 
     def _begin(self, decoded: list[Decoded]) -> None:
-        """Preprocess these rows, or of many only as fast as the model takes them."""
-        grows = self._runner.preprocesses or any(run.refers for run, _, _ in decoded)
-        if grows and self._line.is_large(len(decoded)):
-            self._backlog.extend(decoded)
+        """Preprocess these rows; many, and those that are fetched, only as fast as the model takes them."""
+        large = self._line.is_large(len(decoded))
+        if any(run.refers for run, _, _ in decoded) or (large and self._runner.preprocesses):
+            self._backlog.extend(decoded, large=large)
         else:
             self._preprocess(decoded)
 
@@ -178,7 +178,7 @@ class Preparation:
             if isinstance(place, Verdict):
                 failed.append((run, index, place))
             else:
-                size = bytes_in(value) if self._measures_bytes else 0
+                size = bytes_in(value) if self._measures_bytes or run.refers else 0
                 rows.append(new_row((run, index, value, now, place.key, place.length, size)))
         self._line.add(rows)
         if failed:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import cached_property, partial
+from typing import Any, Protocol
 
 from shunter.storage.errors import InvalidInput, NotFound, ObjectStoreUnavailable, SettingsError
-from shunter.storage.reference_reader import ReferenceReader
+from shunter.storage.reference_reader import MAX_OBJECT_BYTES, FetchTooLarge
 from shunter.storage.references import replaced, urls_in
 from shunter.workers.assembly import STORE_RETRY_S, Decoded, JobRun
 from shunter.workers.isolation import Failure, Retry
@@ -21,24 +21,59 @@ FETCH_TIMEOUT_S = 120.0
 """A file system that stands still must not hold up the model's other jobs for ever."""
 
 FETCHED_ROWS = 64
-"""So many rows of a large job are taken at once when they are fetched, and so many more are on their way."""
+"""So many rows are taken at once when they are fetched, and so many more are on their way."""
 
 AHEAD_BYTES = 128 << 20
-"""No further fetch begins while so much has been fetched for a large job and not been taken."""
+"""No further fetch begins while what is on its way, or has come and not been taken, is so much."""
+
+MAX_ROW_BYTES = 256 << 20
+"""The objects of one row are in memory together: one that refers to more fails."""
+
+SIZES_KEPT = 64
+"""An object on its way counts as the largest of so many before it; the first ones as the largest allowed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Fetching:
+class Fetching:
     """A row whose objects are on their way."""
 
-    value: Any
-    objects: Mapping[str, Future[bytes]]
+    def __init__(self, value: Any, read: Callable[[str], bytes], pool: Executor, urls: Iterable[str]) -> None:
+        self._value = value
+        self._read = read
+        self._left = MAX_ROW_BYTES
+        self._lock = threading.Lock()
+        self._objects: Mapping[str, Future[bytes]] = {url: pool.submit(self._fetch, url) for url in urls}
 
-    @property
-    def size(self) -> int:
-        """Bytes that have arrived."""
-        ended = [each for each in self.objects.values() if each.done() and not each.exception()]
-        return sum(len(each.result()) for each in ended)
+    def held(self, expected: int) -> int:
+        """What has arrived, and `expected` for each object that has not."""
+        return sum(_size(each) if each.done() else expected for each in self._objects.values())
+
+    def sizes(self) -> list[int]:
+        """Of the objects that have arrived."""
+        return [_size(each) for each in self._objects.values() if each.done() and not each.exception()]
+
+    def row(self) -> Any:
+        """The row with its objects, waited for; raises what reading them raised, and TimeoutError."""
+        arrived = {url: each.result(FETCH_TIMEOUT_S) for url, each in self._objects.items()}
+        return replaced(self._value, arrived)
+
+    def _fetch(self, url: str) -> bytes:
+        self._take(0)
+        data = self._read(url)
+        self._take(len(data))
+        return data
+
+    def _take(self, size: int) -> None:
+        with self._lock:
+            self._left -= size
+            if self._left < 0:
+                raise FetchTooLarge(f"the row refers to more than {MAX_ROW_BYTES} bytes: split it")
+
+
+class Reads(Protocol):
+    """What reads an object, from any thread; `ReferenceReader` does."""
+
+    def read(self, url: str, *, trusted: Sequence[str] = ()) -> bytes:
+        """An object below one of the allowed or of the `trusted` prefixes."""
 
 
 class References:
@@ -48,13 +83,19 @@ class References:
     again, up to `max_attempts` times.
     """
 
-    def __init__(self, reader: ReferenceReader, *, max_attempts: int) -> None:
+    def __init__(self, reader: Reads, *, max_attempts: int) -> None:
         self._reader = reader
         self._max_attempts = max_attempts
+        self._sizes: deque[int] = deque(maxlen=SIZES_KEPT)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="fetch")
+
+    @property
+    def expected_bytes(self) -> int:
+        """What an object that is on its way is taken to have."""
+        return max(self._sizes, default=MAX_OBJECT_BYTES)
 
     def begin(self, row: Decoded) -> Decoded:
         """The row, with what it refers to on its way."""
@@ -62,24 +103,22 @@ class References:
         urls = dict.fromkeys(urls_in(value)) if run.refers and type(value) in (dict, list) else ()
         if not urls:
             return row
-        trusted = run.fetch_from
-        objects = {url: self._pool.submit(self._reader.read, url, trusted=trusted) for url in urls}
-        return run, index, _Fetching(value, objects)
+        read = partial(self._reader.read, trusted=run.fetch_from)
+        return run, index, Fetching(value, read, self._pool, urls)
 
     def fetched(self, rows: Sequence[Decoded]) -> Sequence[Decoded]:
         """The rows with their objects, waited for; verdicts in the places of those that cannot be had."""
         if not any(run.refers for run, _, _ in rows):
             return rows
-        begun = [row if type(row[2]) is _Fetching else self.begin(row) for row in rows]
+        begun = [row if type(row[2]) is Fetching else self.begin(row) for row in rows]
         return [
-            (run, index, self._result(run, value) if type(value) is _Fetching else value)
+            (run, index, self._result(run, value) if type(value) is Fetching else value)
             for run, index, value in begun
         ]
 
-    def _result(self, run: JobRun, row: _Fetching) -> Any:
+    def _result(self, run: JobRun, row: Fetching) -> Any:
         try:
-            arrived = {url: each.result(FETCH_TIMEOUT_S) for url, each in row.objects.items()}
-            return replaced(row.value, arrived)
+            whole = row.row()
         except (InvalidInput, NotFound) as error:
             code = "fetch_refused" if isinstance(error, SettingsError) else error.code
             return Failure(code, error.message)
@@ -87,6 +126,8 @@ class References:
             return self._retry(run, error.message)
         except TimeoutError:
             return self._retry(run, f"what the row refers to did not come within {FETCH_TIMEOUT_S:.0f} s")
+        self._sizes.extend(row.sizes())
+        return whole
 
     def _retry(self, run: JobRun, message: str) -> Retry | Failure:
         if run.job.attempts + 1 < self._max_attempts:
@@ -95,23 +136,25 @@ class References:
 
 
 class Backlog:
-    """Rows of large jobs, taken a bunch at a time; what the next ones refer to is fetched meanwhile."""
+    """Rows taken a bunch at a time, of small jobs first; what the next ones refer to is fetched meanwhile."""
 
-    def __init__(self, references: References) -> None:
+    def __init__(self, references: References, *, ahead_bytes: int = AHEAD_BYTES) -> None:
         self._references = references
-        self._rest: deque[Decoded] = deque()
+        self._ahead_bytes = ahead_bytes
+        self._small: deque[Decoded] = deque()
+        self._large: deque[Decoded] = deque()
         self._begun: deque[Decoded] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self._rest or self._begun)
+        return bool(self._begun or self._small or self._large)
 
-    def extend(self, rows: Iterable[Decoded]) -> None:
-        """More rows, behind the others."""
-        self._rest.extend(rows)
+    def extend(self, rows: Iterable[Decoded], *, large: bool) -> None:
+        """More rows, behind the others of large jobs, or of small ones."""
+        (self._large if large else self._small).extend(rows)
 
     def take(self, count: int) -> list[Decoded]:
         """The next rows, up to `count`, without those of jobs that have ended meanwhile."""
-        run = (self._begun or self._rest)[0][0]
+        run = (self._begun or self._small or self._large)[0][0]
         if run.refers:
             count = min(count, FETCHED_ROWS)
         self._begin(count)
@@ -120,7 +163,20 @@ class Backlog:
         return [row for row in bunch if not row[0].ended]
 
     def _begin(self, count: int) -> None:
-        held = sum(row[2].size for row in self._begun if type(row[2]) is _Fetching)
-        while self._rest and len(self._begun) < count and (held < AHEAD_BYTES or not self._begun):
-            row = self._rest.popleft()
+        expected = self._references.expected_bytes
+        held = sum(_held(row, expected) for row in self._begun)
+        while len(self._begun) < count and (rest := self._small or self._large):
+            if held >= self._ahead_bytes and self._begun:
+                return
+            row = rest.popleft()
             self._begun.append(row if row[0].ended else self._references.begin(row))
+            held += _held(self._begun[-1], expected)
+
+
+def _held(row: Decoded, expected: int) -> int:
+    return row[2].held(expected) if type(row[2]) is Fetching else 0
+
+
+def _size(object: Future[bytes]) -> int:
+    """Of one that has come, or cannot be had."""
+    return 0 if object.exception() else len(object.result())

@@ -168,6 +168,7 @@ def build_apart(facts: ReportFacts) -> BuiltReport:
 def _facts(cursor: Cursor, scoring: Scoring, price: float | None) -> ReportFacts:
     spec, finished_at = scoring.spec, scoring.finished_at
     assert finished_at is not None, "a report is of a scoring that has ended; this is a bug"
+    references = reports.references(cursor, scoring)
     return ReportFacts(
         scoring={
             "id": str(scoring.id),
@@ -181,8 +182,9 @@ def _facts(cursor: Cursor, scoring: Scoring, price: float | None) -> ReportFacts
         seconds=(finished_at - scoring.created_at).total_seconds(),
         parts=open_destination(spec.output, scoring.id).parts,
         chunks=[_chunk(chunk, scoring) for chunk in progress.each_chunk(cursor, scoring.id)],
-        references=reports.references(cursor, scoring),
+        references=references,
         price=price,
+        missing=reports.missing(scoring, references),
     )
 
 

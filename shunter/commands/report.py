@@ -67,6 +67,9 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
 def _drift(document: Mapping[str, Any]) -> Iterator[str]:
     against = ", ".join(document["drift"]["against"])
     drifted = document["drift"]["drifted"]
+    # Reports of earlier versions do not tell of it.
+    if (missing := document["drift"].get("missing")) is not None:
+        yield f"drift    not compared with {missing}: that scoring was forgotten, or has no report"
     if drifted is None:
         yield "drift    nothing to compare with yet"
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -26,6 +26,9 @@ class ReportState(StrEnum):
 
 
 EXPECT = "INSERT INTO scoring_reports (scoring) VALUES (%s) ON CONFLICT DO NOTHING"
+
+PREVIOUS = "previous"
+"""The name of the run before this one, among references."""
 
 PENDING = f"SELECT scoring FROM scoring_reports WHERE state = '{ReportState.PENDING}' ORDER BY scoring"
 
@@ -148,6 +151,12 @@ def references(cursor: Cursor, scoring: Scoring) -> list[Reference]:
     return [reference for reference in found if reference is not None]
 
 
+def missing(scoring: Scoring, references: Sequence[Reference]) -> str | None:
+    """The scoring that somebody named to compare with, if retention has forgotten it meanwhile."""
+    found = any(reference.name == PREVIOUS for reference in references)
+    return None if found or scoring.spec.retries is not None else scoring.spec.compare_to
+
+
 def profile(cursor: Cursor, model: str, version: int) -> Reference | None:
     """The reference profile of a model version, if it has one."""
     cursor.execute(PROFILE, (model, version))
@@ -181,7 +190,7 @@ def previous(cursor: Cursor, scoring: Scoring) -> Reference | None:
         return None
     id, version, finished_at, columns = row
     facts = {"scoring": str(id), "version": version, "finished_at": finished_at.isoformat()}
-    return Reference(name="previous", facts=facts, columns=bytes(columns))
+    return Reference(name=PREVIOUS, facts=facts, columns=bytes(columns))
 
 
 class ReportRepository:

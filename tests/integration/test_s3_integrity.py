@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import boto3
 import pytest
 
 from shunter.storage.errors import DamagedObject, ObjectStoreUnavailable
 from shunter.storage.job import JobState, Move
-from shunter.storage.object_store import DIGEST, READS_OF_DAMAGED, S3ObjectStore
+from shunter.storage.object_store import READS_OF_DAMAGED, S3ObjectStore
 from shunter.storage.outcome import Outcome
 from shunter.storage.payload import encode_rows
 from shunter.workers import retry
 from tests.engine_process import EngineProcess, job_of, write_model
 from tests.faults.faulty_s3 import FaultyS3
-from tests.object_store_servers import ACCESS_KEY, BUCKET, SECRET_KEY, moto_server
+from tests.object_store_servers import ACCESS_KEY, BUCKET, SECRET_KEY, damage, moto_server
 
 BYTES = b"0123456789" * 1000
 
@@ -76,13 +75,3 @@ def test_a_job_whose_input_lies_there_damaged_is_tried_as_often_as_its_model_say
 
 def limited(outcome: Outcome, *, attempts: int) -> Outcome:
     return retry.limit(outcome, attempts=attempts, max_attempts=3, rows=2, chance=0.0)
-
-
-def damage(key: str) -> None:
-    """What a disk does that loses a bit: other bytes, and all that was noted of them."""
-    client = boto3.client("s3")
-    lying = client.get_object(Bucket=BUCKET, Key=key)
-    data = lying["Body"].read()
-    assert DIGEST in lying["Metadata"]
-    client.put_object(Bucket=BUCKET, Key=key, Body=data[:-1] + b"\xff", Metadata=lying["Metadata"])
-    client.close()

@@ -106,6 +106,18 @@ def test_another_scoring_may_be_named_to_compare_with(fleet: ScoringFleet) -> No
     assert report_of(fleet, third)["drift"]["against"]["previous"]["scoring"] == first.id
 
 
+def test_a_named_scoring_that_was_forgotten_meanwhile_is_told_of(fleet: ScoringFleet) -> None:
+    first = score_night(fleet, "1", seed=1)
+    write_night(fleet, "2", seed=2)
+    begun = fleet.begin("2.parquet", "other", columns=["x", "word"], compare_to=first.id)
+    with fleet.database.transaction() as cursor:
+        cursor.execute("DELETE FROM scorings WHERE id = %s", (first.id,))
+    status = fleet.end(begun, model=twice)
+    fleet.report()
+    drift = report_of(fleet, status)["drift"]
+    assert (drift["missing"], drift["against"], drift["drifted"]) == (first.id, {}, None)
+
+
 def test_what_cannot_be_compared_with_is_refused(fleet: ScoringFleet) -> None:
     write_night(fleet, "1", seed=1)
     begun = fleet.begin("1.parquet", columns=["x"])

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shunter.storage.errors import NotFound
+from shunter.storage.errors import NotFound, ObjectStoreUnavailable
 from shunter.storage.object_store import S3ObjectStore
 from shunter.storage.scoring.destination import OutputExists
 from shunter.storage.scoring.sources import store_at
-from tests.object_store_servers import BUCKET, moto_server
+from shunter.workers.scoring_finisher import DAMAGED_ROUNDS
+from tests.object_store_servers import BUCKET, damage, moto_server
 from tests.scoring_fleet import ScoringFleet, scoring_fleet
 
 
@@ -90,3 +91,22 @@ def test_force_replaces_what_is_there(fleet: ScoringFleet, bucket: S3ObjectStore
 def test_an_empty_prefix_is_refused(fleet: ScoringFleet, bucket: S3ObjectStore) -> None:
     with pytest.raises(NotFound, match="no file is at s3://"):
         fleet.begin(f"s3://{BUCKET}/nothing", f"s3://{BUCKET}/out")
+
+
+def test_a_part_that_lies_there_damaged_fails_the_scoring_and_is_named(
+    fleet: ScoringFleet, bucket: S3ObjectStore
+) -> None:
+    write(bucket, "alone/a.parquet", 0, 3)
+    begun = fleet.begin(f"s3://{BUCKET}/alone", f"s3://{BUCKET}/damaged", columns=["x"])
+    fleet.plan()
+    fleet.run()
+    (part,) = [info.key for info in bucket.list("damaged/_shunter-") if "/rows-" in info.key]
+    damage(part)
+    fleet.plan()
+    for _ in range(DAMAGED_ROUNDS - 1):
+        with pytest.raises(ObjectStoreUnavailable, match="not those that were written"):
+            fleet.finish()
+    fleet.finish()
+    status = fleet.scorer.get(UUID(begun.id))
+    assert (status.state, (status.error or {})["code"]) == ("failed", "damaged_object")
+    assert part.rpartition("/")[2] in (status.error or {})["message"]

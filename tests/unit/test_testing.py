@@ -159,3 +159,28 @@ def test_the_fixture_of_the_pytest_plugin_makes_clients(pytester: pytest.Pyteste
     pytester.runpytest_subprocess("-p", "shunter.pytest_plugin", "-p", "no:cacheprovider").assert_outcomes(
         passed=1
     )
+
+
+def test_batches_are_bounded_in_bytes_as_in_a_fleet() -> None:
+    class Same:
+        def forward(self, rows: list[Any]) -> list[Any]:
+            return rows
+
+    config = ModelConfig(batching=Batching(max_rows=8, max_bytes=100))
+    with InMemoryClient({"same": Same}, config=config) as client:
+        client.submit("same", ["x" * 40] * 5).outputs()
+        assert client.batches("same") == [2, 2, 1]
+
+
+def test_rows_may_refer_to_objects_as_in_a_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "allowed").mkdir()
+    (tmp_path / "allowed" / "one").write_bytes(b"1")
+    (tmp_path / "secret").write_bytes(b"2")
+    monkeypatch.setenv("SHUNTER_FETCH_FROM", (tmp_path / "allowed").as_uri())
+    urls = [(tmp_path / name).as_uri() for name in ("allowed/one", "allowed/none", "secret")]
+    with InMemoryClient({"double": Double}) as client:
+        job = client.submit("double", [{"$ref": url} for url in urls])
+        assert job.outputs(errors="none") == [b"11", None, None]
+        with pytest.raises(RowsFailed) as caught:
+            job.outputs()
+    assert [error.code for error in caught.value.errors] == ["fetch_not_found", "fetch_refused"]

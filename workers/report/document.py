@@ -43,6 +43,7 @@ def report_document(
             "drifted": any(column["drifted"] for column in compared) if compared else None,
             "columns": [f"{column['side']}.{column['name']}" for column in compared if column["drifted"]],
             "against": {reference.name: dict(reference.facts) for reference in facts.references},
+            "missing": facts.missing,
             "limits": {"psi": LEAST_PSI, "ks": LEAST_KS, "alpha": ALPHA},
         },
         "columns": told,

@@ -30,7 +30,8 @@ class ChunkFacts:
 class ReportFacts:
     """A complete scoring; `parts` is the object store, by URL, in which its chunks' sketches lie.
 
-    `price` is that of a device for an hour, in whatever money.
+    `price` is that of a device for an hour, in whatever money. `missing` is the scoring that it was to be
+    compared with and that is there no more, by its id.
     """
 
     scoring: Mapping[str, Any]
@@ -39,6 +40,7 @@ class ReportFacts:
     chunks: Sequence[ChunkFacts]
     references: Sequence[Reference]
     price: float | None
+    missing: str | None = None
 
     def encode(self) -> bytes:
         """The bytes for the process."""
