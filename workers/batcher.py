@@ -208,6 +208,9 @@ class Batcher(Generic[TicketT]):
                 for priority, since in heads[name]
             )
             plan = lane.plan(front, self._seats)
+            # No smaller size is tried at the cost of rows that are more urgent than others here.
+            if len(heads[name]) > 1 and plan.limit < lane.waiting(front):
+                plan = lane.plan(front, self._seats_at_least)
             reason = self._reason(lane, plan, now, more_coming)
             if reason is not None:
                 yield _Ready(turn, since - FULL_LEAD_S * plan.full, name, front, plan, reason)
@@ -294,7 +297,12 @@ class Batcher(Generic[TicketT]):
         return wait, inf if deadline is None else deadline - DEADLINE_MARGIN_S - self._sizing.usual_seconds()
 
     def _seats(self, bucket: str, pad_to: int) -> int:
-        limit = self._sizing.rows(bucket, pad_to)
+        return self._within_limits(self._sizing.rows(bucket, pad_to), bucket, pad_to)
+
+    def _seats_at_least(self, bucket: str, pad_to: int) -> int:
+        return self._within_limits(self._sizing.rows_at_least(bucket, pad_to), bucket, pad_to)
+
+    def _within_limits(self, limit: int, bucket: str, pad_to: int) -> int:
         ceiling = self._ceilings.rows(bucket, pad_to)
         if ceiling is not None:
             limit = min(limit, ceiling)

@@ -56,6 +56,9 @@ class Lane(Protocol[TicketT]):
     def heads(self) -> Heads:
         """Each class that waits, and when its oldest row was added."""
 
+    def waiting(self, priority: int) -> int:
+        """How many rows of a class wait."""
+
     def deadline(self) -> float | None:
         """The first deadline of a row in it."""
 
@@ -140,6 +143,9 @@ class ShapeLane(Generic[TicketT]):
 
     def heads(self) -> Heads:
         return [(priority, line[0].added_at) for priority, line in enumerate(self._lines) if line]
+
+    def waiting(self, priority: int) -> int:
+        return len(self._lines[priority])
 
     def deadline(self) -> float | None:
         return self._deadlines.first()

@@ -53,6 +53,9 @@ class LengthLane(Generic[TicketT]):
     def heads(self) -> Heads:
         return [(p, window.oldest().added_at) for p, window in enumerate(self._windows) if window.lengths]
 
+    def waiting(self, priority: int) -> int:
+        return sum(self._windows[priority].counts())
+
     def deadline(self) -> float | None:
         return self._deadlines.first()
 

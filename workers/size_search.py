@@ -17,8 +17,11 @@ DUEL_BATCHES = 12
 CLEAR_AFTER, CLEAR_RATIO = 2, 1.3
 """A duel in which one side costs so many times the other after so many batches is decided already."""
 
+AHEAD = 2
+"""So many batches more than its rival the present size may have in a duel: some are closed ahead."""
+
 GIVEN_UP_AFTER = 6 * DUEL_BATCHES
-"""A duel that so few rows waited for is given up after so many other batches."""
+"""A duel that too few rows wait for, or rows too urgent for it, is given up after so many other batches."""
 
 REST_BATCHES = 256
 """Batches of the present size between two duels, once every size nearby has been tried."""
@@ -97,7 +100,7 @@ class Search:
                 self._pause(cost)
             return
         duel = self._duel
-        if rows == self._base:
+        if rows == self._base and len(duel.base_costs) <= len(duel.rival_costs) + AHEAD:
             duel.base_costs.append(cost)
         elif rows == duel.rival:
             duel.rival_costs.append(cost)

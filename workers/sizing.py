@@ -68,6 +68,11 @@ class Sizing:
         """How many rows a batch should have; `length` is what they are padded to, 0 without lengths."""
         return self._search(bucket, length).rows()
 
+    def rows_at_least(self, bucket: str, length: int = 0) -> int:
+        """The same, but no fewer than are best as far as is known: only more are tried."""
+        search = self._search(bucket, length)
+        return max(search.base, search.rows())
+
     def add(self, bucket: str, *, rows: int, length: int, work: float, seconds: float) -> None:
         """Learn from a batch that went through the model whole and undisturbed."""
         if seconds <= 0 or work <= 0:

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from shunter.storage.job import Claim, Priority
 from shunter.storage.model_config import Batching
-from shunter.workers.batch import Batch, CloseReason, Row, Ticket
+from shunter.workers.batch import Batch, CloseReason, Row, Ticket, Timing
 from shunter.workers.batcher import DEADLINE_MARGIN_S, FULL_LEAD_S, LULL_S, Batcher
 from shunter.workers.ceilings import Ceilings
+from shunter.workers.lane import ONLY_BUCKET
+from shunter.workers.lengths import bucket_name
 from shunter.workers.shares import SHARE
+from shunter.workers.sizing import Sizing
 
 
 def ticket(
@@ -220,6 +223,33 @@ def test_the_size_that_is_best_by_measurement_is_full() -> None:
         assert batch.limit == len(batch.rows)
         batcher.measured(batch, 0.01 + max(0, len(batch.rows) - 24) * 0.01)
     assert batcher.costs()["rows"]["rows"] == 24
+
+
+@pytest.mark.parametrize("tokens", [0, 7])
+def test_a_smaller_size_is_not_tried_at_the_cost_of_urgent_rows(tokens: int) -> None:
+    bucket = bucket_name(tokens) if tokens else ONLY_BUCKET
+    sizing = Sizing(64)
+    sizing.warmed([Timing(64, tokens, 0.05, bucket)])
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=64), sizing)
+    while sizing.rows(bucket, tokens) == 64:
+        sizing.add(bucket, rows=64, length=tokens, work=64, seconds=0.05)
+    tried = sizing.rows(bucket, tokens)
+    assert tried < 64
+    fill(batcher, ticket(1, Priority.BULK), 200, tokens=tokens)
+    assert len(take(batcher, 1.0).rows) == tried
+    fill(batcher, ticket(2, Priority.INTERACTIVE), tried + 8, tokens=tokens)
+    assert len(take(batcher, 2.0).rows) == 64
+    fill(batcher, ticket(3, Priority.INTERACTIVE), 8, tokens=tokens)
+    assert len(take(batcher, 3.0).rows) == tried
+
+
+def test_a_larger_size_is_found_while_urgent_rows_wait() -> None:
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=64))
+    fill(batcher, ticket(1, Priority.BULK), 10_000)
+    fill(batcher, ticket(2, Priority.INTERACTIVE), 10_000)
+    for _ in range(150):
+        batcher.measured(take(batcher), 0.05)
+    assert batcher.costs()[ONLY_BUCKET]["rows"] == 64
 
 
 def test_a_batch_is_cut_so_that_the_deadline_in_it_is_kept() -> None:

@@ -103,6 +103,23 @@ def test_out_of_memory_and_bad_rows_together() -> None:
     assert isolated.ceiling == 16
 
 
+def test_a_trial_that_fits_is_one_forward() -> None:
+    isolated = isolate(40, Model(fits=40), ceiling=32, trial=True)
+    assert (isolated.forwards, isolated.ooms, isolated.ceiling, isolated.trial_failed) == (1, 0, None, False)
+
+
+def test_a_trial_that_does_not_fit_runs_in_parts_that_do_and_is_no_news() -> None:
+    isolated = isolate(40, Model(fits=32), ceiling=32, trial=True)
+    check(isolated, (), 40)
+    assert (isolated.forwards, isolated.ooms, isolated.ceiling, isolated.trial_failed) == (3, 0, None, True)
+
+
+def test_memory_that_has_shrunk_is_news_in_a_trial_as_well() -> None:
+    isolated = isolate(40, Model(fits=20), ceiling=32, trial=True)
+    check(isolated, (), 40)
+    assert (isolated.ooms, isolated.ceiling, isolated.trial_failed) == (1, 16, True)
+
+
 def test_a_row_that_does_not_fit_alone_fails_by_itself() -> None:
     isolated = isolate(2, Model(fits=0))
     assert [failure.code for failure in isolated.results] == ["out_of_memory", "out_of_memory"]
