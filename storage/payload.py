@@ -10,7 +10,6 @@ import struct
 import zlib
 from collections.abc import Sequence
 from enum import IntEnum
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,6 @@ __all__ = [
     "MAX_NESTING",
     "decode_rows",
     "encode_rows",
-    "float_width",
     "from_json",
     "has_nonfinite",
     "row_count",
@@ -66,8 +64,6 @@ class _Extension(IntEnum):
     ARRAY = 1
     SCALAR = 2
 
-
-_FLOAT, _FLOAT_BYTES = b"\xcb", 9
 
 _NEVER_STACKED = frozenset((list, dict, str, bytes, float, int, bool, type(None)))
 """What JSON gives: no arrays among them, so that there is no need to look for one."""
@@ -121,37 +117,6 @@ def decode_rows(block: bytes | memoryview) -> list[object]:
 def row_count(block: bytes | memoryview) -> int:
     """How many rows a block holds; the first HEADER_BYTES are enough. Raises PayloadError."""
     return _read_start(block)[1]
-
-
-def float_width(block: bytes) -> int:
-    """Of how many floats each row of a block of `encode_rows` is a list; 0 if any row is anything else.
-
-    In msgpack a float takes 9 bytes, the first of them always the same, and a list tells its length: so the
-    bytes at every ninth place prove it of all, in a tenth of the time of a look at each number.
-    """
-    kind, count, length = _read_start(block)
-    start = HEADER_BYTES + len(_list_start(count))
-    row_bytes = (length + HEADER_BYTES - start) // count if count else 0
-    width = row_bytes // _FLOAT_BYTES
-    if kind != _Kind.VALUES or not width:
-        return 0
-    head, marks = _list_start(width), _FLOAT * width
-    first = len(head)
-    if first + width * _FLOAT_BYTES != row_bytes or len(block) != start + count * row_bytes:
-        return 0
-    for row in range(start, len(block), row_bytes):
-        end = row + row_bytes
-        if block[row : row + first] != head or block[row + first : end : _FLOAT_BYTES] != marks:
-            return 0
-    return width
-
-
-@lru_cache
-def _list_start(size: int) -> bytes:
-    """How msgpack begins a list. https://github.com/msgpack/msgpack/blob/master/spec.md"""
-    if size < 16:
-        return bytes((0x90 | size,))
-    return b"\xdc" + size.to_bytes(2) if size < 2**16 else b"\xdd" + size.to_bytes(4)
 
 
 def _frame(kind: _Kind, count: int, body: Sequence[bytes | memoryview]) -> bytes:

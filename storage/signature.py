@@ -82,13 +82,6 @@ class Signature:
             for name, spec in self.inputs.items():
                 _check([row[name] for row in rows], name, spec)
 
-    def takes_floats(self, width: int) -> bool:
-        """Whether every list of so many floats is a row that fits, whatever the numbers."""
-        if len(self.inputs) != 1:
-            return not self.inputs
-        (spec,) = self.inputs.values()
-        return spec.dtype == FREE or (spec.shape in ((width,), (ANY,)) and float in spec.leaves)
-
     def example_row(self, size: int = 1) -> Any:
         """A row that fits, dimensions of any size being `size`."""
         examples = {name: spec.example(size) for name, spec in self.inputs.items()}

@@ -16,7 +16,7 @@ from shunter.storage.errors import EnvelopeError, InvalidInput
 from shunter.storage.ids import read_uuid
 from shunter.storage.job import Priority
 from shunter.storage.metadata import check_metadata
-from shunter.storage.payload import encode_rows, float_width, from_json
+from shunter.storage.payload import from_json
 
 TASK_NAME = "shunter.submit"
 
@@ -42,8 +42,6 @@ class Submission(NamedTuple):
     deadline: datetime | None
     list_key: str
     raw: bytes
-    floats: tuple[bytes, int] | None = None
-    """The rows as a block, and their width, if they are lists of equally many floats."""
 
     def envelope(self) -> Envelope:
         """How Flower shows it: an envelope of one job, under the task's own id."""
@@ -84,11 +82,10 @@ def read_submission(message: TaskMessage, list_key: str, raw: bytes) -> Submissi
     if not isinstance(rows, list) or not rows:
         what = "empty" if rows == [] else f"a {type(rows).__name__}"
         raise EnvelopeError(f"rows is {what}: it must be a list of at least one row")
-    floats = _floats(rows)
     return Submission(
         id=job_id(task_id),
         model=model,
-        rows=rows if floats else _values(rows),
+        rows=_values(rows),
         version=_whole(kwargs.get("version")),
         metadata=_metadata(kwargs.get("metadata")),
         priority=priority_of(list_key),
@@ -96,7 +93,6 @@ def read_submission(message: TaskMessage, list_key: str, raw: bytes) -> Submissi
         deadline=_moment(message.headers.get("expires"), "expires"),
         list_key=list_key,
         raw=raw,
-        floats=floats,
     )
 
 
@@ -108,19 +104,6 @@ def _refuse_workflows(message: TaskMessage) -> None:
         raise EnvelopeError(
             f"the task has {', '.join(used)}: Shunter runs no workflows, poll the job instead"
         )
-
-
-def _floats(rows: list[Any]) -> tuple[bytes, int] | None:
-    """The usual rows as a block: in lists of floats there is nothing to be read otherwise, or refused."""
-    if type(rows[0]) is not list or not rows[0] or type(rows[0][0]) is not float:
-        return None
-    try:
-        block = encode_rows(rows)
-    except InvalidInput:
-        # Something else is among them, and whoever looks at each row says what.
-        return None
-    width = float_width(block)
-    return (block, width) if width else None
 
 
 def _values(rows: list[object]) -> list[object]:

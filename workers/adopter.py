@@ -17,7 +17,6 @@ from shunter.storage.payload import encode_rows
 from shunter.storage.quarantine import Misfit
 from shunter.storage.results import input_key, store_block
 from shunter.storage.settings import MAX_JOB_BYTES, MAX_JOB_ROWS
-from shunter.storage.signature import Signature
 from shunter.storage.submission import Submission
 
 
@@ -91,7 +90,8 @@ class Adopter:
         if len(submission.rows) > MAX_JOB_ROWS:
             raise InvalidInput(f"{len(submission.rows)} rows are more than one job holds ({MAX_JOB_ROWS})")
         model = self._models.get(submission.model, submission.version)
-        block = _block(submission, model.config.signature)
+        model.config.signature.check_rows(submission.rows)
+        block = encode_rows(submission.rows)
         if len(block) > MAX_JOB_BYTES:
             raise InvalidInput(f"the rows take {len(block)} bytes, more than one job holds ({MAX_JOB_BYTES})")
         return Adoption(
@@ -106,13 +106,6 @@ class Adopter:
             ),
             served=(model.name, model.version) in served,
         )
-
-
-def _block(submission: Submission, signature: Signature) -> bytes:
-    block, width = submission.floats or (None, 0)
-    if block is None or not signature.takes_floats(width):
-        signature.check_rows(submission.rows)
-    return block or encode_rows(submission.rows)
 
 
 def rounds(submissions: Iterable[Submission]) -> list[list[Submission]]:

@@ -23,7 +23,7 @@ from shunter.storage.memory_ceilings import MemoryCeilings
 from shunter.storage.model_config import ModelConfig
 from shunter.storage.model_registry import ModelRegistry, ModelVersion
 from shunter.storage.object_store import ObjectStore, open_object_store
-from shunter.storage.payload import decode_rows, encode_rows
+from shunter.storage.payload import decode_rows
 from shunter.storage.quarantine import Misfit, Quarantine
 from shunter.storage.results import INLINE_LIMIT_BYTES, Blob, load_block
 from shunter.storage.settings import MAX_JOB_BYTES, MAX_JOB_ROWS
@@ -213,12 +213,6 @@ def test_a_large_conflicting_body_does_not_overwrite_the_first(
     assert len(adopt(adopter, other, worker=worker).refused) == 1
     assert adopt(adopter, first, worker=worker).known == {first.id}
     assert decode_rows(load_block(store, Blob(None, job.input_key))) == [LARGE]
-
-
-def test_rows_of_floats_are_stored_as_any_others_are(adopter: Adopter, worker: UUID) -> None:
-    rows = [[1.0, 2.5], [3.0, 4.0]]
-    (job,) = adopt(adopter, sent(rows, model="pixels"), worker=worker).jobs
-    assert (job.rows, job.input) == (2, encode_rows(rows))
 
 
 # Refusals

@@ -13,7 +13,6 @@ import pytest
 from shunter.storage.envelope import list_key, queue_name, read_message
 from shunter.storage.errors import EnvelopeError
 from shunter.storage.job import Priority
-from shunter.storage.payload import encode_rows
 from shunter.storage.submission import Submission, job_id, read_submission
 from tests.celery_messages import submission_message
 
@@ -139,30 +138,6 @@ def test_a_message_on_another_models_queue_is_refused() -> None:
 )
 def test_bad_arguments_are_refused_with_the_remedy(kwargs: dict[str, Any], reason: str) -> None:
     assert reason in refusal(message_with_body([[], kwargs, {}]))
-
-
-def test_rows_of_floats_are_a_block_already() -> None:
-    rows = [[0.5, -1.5], [1e300, 0.1]]
-    submission = read(submission_message("digits", rows))
-    assert (submission.rows, submission.floats) == (rows, (encode_rows(rows), 2))
-
-
-@pytest.mark.parametrize("rows", [[[0.5, 1]], [[0.5], [0.5, 1.5]], [[0.5], "text"], [0.5], [[]]])
-def test_other_rows_are_not(rows: list[Any]) -> None:
-    submission = read(submission_message("digits", rows))
-    assert (submission.rows, submission.floats) == (rows, None)
-
-
-def test_bytes_among_floats_are_read_like_any() -> None:
-    submission = read(submission_message("digits", [[0.5, {"$bytes": "AAE="}], [0.5, 1.5]]))
-    assert (submission.rows, submission.floats) == ([[0.5, b"\0\1"], [0.5, 1.5]], None)
-
-
-def test_deep_nesting_behind_floats_is_refused_by_its_place() -> None:
-    deep: Any = 1.0
-    for _ in range(300):
-        deep = [deep]
-    assert refusal(submission_message("digits", [[0.5], deep])).startswith("rows[1][0]")
 
 
 def test_deeply_nested_rows_are_refused() -> None:

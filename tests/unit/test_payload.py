@@ -27,7 +27,6 @@ from shunter.storage.payload import (
     MAX_NESTING,
     decode_rows,
     encode_rows,
-    float_width,
     from_json,
     has_nonfinite,
     row_count,
@@ -480,39 +479,3 @@ def test_deep_json_is_refused() -> None:
     for wrap in ("list", "dict"):
         with pytest.raises(InvalidInput, match="levels deep"):
             from_json(nested(100_000, wrap), where="inputs[0]")
-
-
-WIDTHS = st.sampled_from((1, 2, 15, 16, 300, 2**16))
-
-
-@given(WIDTHS, st.integers(1, 20), st.floats())
-def test_a_block_of_lists_of_floats_tells_their_width(width: int, count: int, number: float) -> None:
-    assert float_width(encode_rows([[number] * width] * count)) == width
-
-
-LEAVES = st.floats() | st.integers(-1, 2**40) | st.text(max_size=9)
-
-
-@given(st.lists(st.lists(LEAVES, max_size=17) | st.floats(), max_size=17))
-def test_no_other_block_is_taken_for_lists_of_floats(rows: list[Any]) -> None:
-    widths = {len(row) if type(row) is list and set(map(type, row)) == {float} else 0 for row in rows}
-    assert float_width(encode_rows(rows)) == (widths.pop() if len(widths) == 1 else 0)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        [[2**40]],  # as many bytes as a float
-        [["12345678"]],
-        [[1.0], [2**40]],
-        [[1.0, 2.0], "\u02c01234567\u02c01234567"],  # and with the marks of two in their places
-        [[1.0, 2**40], [2**40, 1.0]],
-        [[1.0], [1.0, 2.0]],
-        [[1.0, [1.0]]],
-        [np.ones(3)],
-        [[]],
-        [],
-    ],
-)
-def test_what_only_looks_like_lists_of_floats_has_no_width(other: list[Any]) -> None:
-    assert float_width(encode_rows(other)) == 0

@@ -70,31 +70,6 @@ def test_rows_that_do_not_fit_are_named_with_the_remedy(signature: Signature, ro
     assert refused.value.message.endswith(f"send {spec.describe()}")
 
 
-@pytest.mark.parametrize(
-    "signature",
-    [
-        Signature(),
-        one("float32", 3),
-        one("float64", -1),
-        one("float16", 4),
-        one("complex64", 3),
-        one("any"),
-        one("int64", 3),
-        one("float32"),
-        one("float32", 1, 3),
-        one("string", 3),
-        Signature({"a": TensorSpec("float32", (3,)), "b": TensorSpec("float32", (3,))}),
-    ],
-)
-def test_lists_of_floats_are_taken_as_they_are_when_each_one_fits(signature: Signature) -> None:
-    fits = True
-    try:
-        signature.check_rows([[0.5, 1.5, 2.5]])
-    except InvalidInput:
-        fits = False
-    assert signature.takes_floats(3) == fits
-
-
 PAIR = Signature({"ids": TensorSpec("int64", (2,)), "mask": TensorSpec("bool", (2,))})
 
 
