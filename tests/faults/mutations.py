@@ -124,9 +124,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     every = (NONE, *MUTATIONS)
     parser.add_argument(
-        "numbers", nargs="*", type=int, choices=range(len(every)), help="0 is none; default all"
+        "numbers", nargs="*", type=int, help=f"of 0 to {len(every) - 1}, 0 is none; default all"
     )
     numbers = parser.parse_args().numbers or range(len(every))
+    if not set(numbers) <= set(range(len(every))):
+        parser.error(f"there are only the numbers 0 to {len(every) - 1}")
     outcomes = [(every[number], *_try(every[number])) for number in numbers]
     print(f"\n{'planted':82}{'caught':>8}{'after s':>9}")
     for mutation, caught, took_s in outcomes:
