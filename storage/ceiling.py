@@ -18,7 +18,7 @@ class Ceiling(NamedTuple):
     tokens: int = 0
 
 
-class Raised(NamedTuple):
+class RaisedCeiling(NamedTuple):
     """A ceiling that was too low, and the higher one in its place: a batch of that size fitted.
 
     `was` holds for the bucket of `now`. Where tokens are counted, the ceilings of all buckets are one.

@@ -77,6 +77,7 @@ class Database:
 
     @contextmanager
     def _cursor(self, *, autocommit: bool) -> Iterator[Cursor]:
+        pool = self._engine.pool
         try:
             connection: Any = self._engine.raw_connection()
         except (*_OUTAGES, sqlalchemy.exc.DBAPIError) as error:
@@ -100,6 +101,9 @@ class Database:
             connection.rollback()
             raise
         finally:
+            if self._engine.pool is not pool and connection.is_valid:
+                # The pool it came from was given up meanwhile, and nobody would take it out again.
+                connection.invalidate()
             connection.close()
 
     def revision(self) -> str | None:

@@ -23,10 +23,13 @@ Statement = tuple[str, dict[str, Any]]
 # The planner takes what is given for one row, and would compare each job with each.
 NO_NESTED_LOOP = "SET LOCAL enable_nestloop = off;"
 
+# Rows are found by their ids alone: `state::text` fits no index. Given the state itself, a planner whose
+# statistics are older than a backlog would rather read all that waits for a model, or all that a worker runs.
 _CLAIM = f"""
 UPDATE jobs SET state = '{JobState.RUNNING}', worker = %(worker)s, epoch = epoch + 1, started_at = now(),
     not_before = NULL, envelope = {{envelope}}
-{{given}} AND {{named}}.state = '{JobState.QUEUED}' AND ({{named}}.model, {{named}}.version) IN %(served)s
+{{given}} AND {{named}}.state::text = '{JobState.QUEUED}'
+  AND ({{named}}.model, {{named}}.version) IN %(served)s
   AND ({{named}}.not_before IS NULL OR {{named}}.not_before <= now())
   AND ({{named}}.deadline_at IS NULL OR {{named}}.deadline_at > now())
 RETURNING jobs.id, epoch, jobs.model, jobs.version, rows, priority, attempts, deaths,
@@ -37,8 +40,7 @@ RETURNING jobs.id, epoch, jobs.model, jobs.version, rows, priority, attempts, de
 CLAIM_ONE = _CLAIM.format(envelope="%(envelope)s", given="WHERE jobs.id = %(id)s", named="jobs")
 
 # Ids stand in the statement a second time as a literal array: only then does the planner leave out
-# the partitions that cannot hold them. A claim finds its rows by their ids alone, and judges them once they
-# are locked: given their state, a planner without statistics would rather read every queued job of the model.
+# the partitions that cannot hold them. A claim judges its rows once they are locked.
 CLAIM = """
 WITH hint AS (SELECT * FROM unnest(%(ids)s::uuid[], %(envelopes)s::uuid[]) AS hint (id, envelope)),
 named AS (
@@ -65,7 +67,7 @@ UPDATE jobs SET
                       THEN now() + make_interval(secs => retry_in) END
 FROM {{held}}
 WHERE jobs.id = held.done_id {{pruned}}
-  AND state = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = held.done_epoch
+  AND state::text = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = held.done_epoch
 RETURNING jobs.id
 """
 
@@ -87,7 +89,7 @@ WITH held AS (
         AS done (done_id, done_epoch, new_state, succeeded, failed, attempt, retry_in, forward_age,
                  new_output, new_output_key, new_row_errors, new_error)
         ON done_id = jobs.id AND done_epoch = jobs.epoch
-    WHERE jobs.id = ANY(%(ids)s::uuid[]) AND state = '{JobState.RUNNING}' AND worker = %(worker)s
+    WHERE jobs.id = ANY(%(ids)s::uuid[]) AND state::text = '{JobState.RUNNING}' AND worker = %(worker)s
     ORDER BY jobs.id FOR UPDATE OF jobs
 )""" + _SETTLE.format(held="held", pruned="AND jobs.id = ANY(%(ids)s::uuid[])")
 

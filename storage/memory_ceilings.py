@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shunter.storage.ceiling import Ceiling, Raised
+from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.database import Database
 
 # Of two engines that learn at the same time, the one that fits less is right.
@@ -14,7 +14,7 @@ SET rows = EXCLUDED.rows, tokens = EXCLUDED.tokens, recorded_at = now()
 WHERE EXCLUDED.rows < memory_ceilings.rows
 """
 
-# What `Raised.disproves`; a lower ceiling that another engine has found meanwhile stays, and holds.
+# What `RaisedCeiling.disproves`; a lower ceiling that another engine has found meanwhile stays, and holds.
 DISPROVED = """
 DELETE FROM memory_ceilings
 WHERE model = %(model)s AND version = %(version)s AND device = %(device)s
@@ -42,7 +42,7 @@ class MemoryCeilings:
         with self._database.transaction() as cursor:
             cursor.execute(RECORD, (model, version, *ceiling))
 
-    def raise_up(self, model: str, version: int, raised: Raised) -> None:
+    def raise_up(self, model: str, version: int, raised: RaisedCeiling) -> None:
         """Put a ceiling in the place of those that a larger batch has disproved; safe to repeat."""
         values = {
             "model": model,

@@ -16,7 +16,7 @@ from math import inf
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple
 
-from shunter.storage.ceiling import Ceiling, Raised
+from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.job import Claim, Priority
 from shunter.storage.model_config import Batching
 from shunter.workers.batch import Batch, CloseReason, Row, TicketT, Timing
@@ -125,7 +125,7 @@ class Batcher(Generic[TicketT]):
         """A batch that was larger than what is known to fit did not."""
         self._ceilings.trial_failed(batch.bucket, self._length(batch))
 
-    def measured(self, batch: Batch[TicketT], seconds: float) -> Raised | None:
+    def measured(self, batch: Batch[TicketT], seconds: float) -> RaisedCeiling | None:
         """Learn what a batch took that went through the model whole; the memory ceiling that it raised."""
         rows, length = len(batch.rows), self._length(batch)
         self._sizing.add(batch.bucket, rows=rows, length=length, work=batch.work, seconds=seconds)
@@ -143,13 +143,16 @@ class Batcher(Generic[TicketT]):
         """What any batch surely takes; 0 while nobody knows."""
         return SURELY * self._sizing.least_seconds()
 
-    def next_batch(self, now: float, *, idle: bool, more_coming: bool = False) -> Batch[TicketT] | None:
+    def next_batch(
+        self, now: float, *, idle: bool, more_coming: bool = False, crowded: bool = False
+    ) -> Batch[TicketT] | None:
         """The batch to run next, None if nothing should run yet.
 
-        `idle` says that the model has nothing to do, `more_coming` that rows are being preprocessed.
+        `idle` says that the model has nothing to do, `more_coming` that rows are being preprocessed,
+        `crowded` that nothing more comes into line until a batch has left it.
         """
         heads = {name: lane.heads() for name, lane in self._lanes.items()}
-        ready = min(self._ready(heads, now, more_coming), default=None, key=lambda lane: lane[:2])
+        ready = min(self._ready(heads, now, more_coming, crowded), default=None, key=lambda lane: lane[:2])
         # While the model is busy, the most urgent lane goes on filling; a lesser one must not pass it.
         if ready is None or (not idle and ready.reason is CloseReason.IDLE):
             return None
@@ -201,7 +204,9 @@ class Batcher(Generic[TicketT]):
             return PackedLane(key, max_tokens=limits.max_tokens)
         return ShapeLane(key)
 
-    def _ready(self, heads: Mapping[Hashable, Heads], now: float, more_coming: bool) -> Iterator[_Ready]:
+    def _ready(
+        self, heads: Mapping[Hashable, Heads], now: float, more_coming: bool, crowded: bool
+    ) -> Iterator[_Ready]:
         for name, lane in self._lanes.items():
             turn, since, front = min(
                 (-1 if self._ledger.due(priority) else priority, since, priority)
@@ -212,6 +217,8 @@ class Batcher(Generic[TicketT]):
             if len(heads[name]) > 1 and plan.limit < lane.waiting(front):
                 plan = lane.plan(front, self._seats_at_least)
             reason = self._reason(lane, plan, now, more_coming)
+            if crowded and reason in (None, CloseReason.IDLE):
+                reason = CloseReason.BYTES
             if reason is not None:
                 yield _Ready(turn, since - FULL_LEAD_S * plan.full, name, front, plan, reason)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shunter.storage.ceiling import Ceiling, Raised
+from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.workers.ceiling_trials import CeilingTrials
 
 ALL_TOKENS = "tokens"
@@ -53,7 +53,7 @@ class Ceilings:
         self._trials.began(_kind(bucket, tokens))
         return True
 
-    def fitted(self, bucket: str, rows: int, tokens: int) -> Raised | None:
+    def fitted(self, bucket: str, rows: int, tokens: int) -> RaisedCeiling | None:
         """A batch went through whole: the ceiling that it raised, if it did."""
         limit = self.limit(bucket, tokens)
         if self._trials is None or limit is None or rows < limit:
@@ -62,7 +62,7 @@ class Ceilings:
             self._trials.fitted(_kind(bucket, tokens))
             return None
         was = Ceiling(self._device, bucket, limit, self._tokens or 0 if tokens else 0)
-        raised = Raised(was, Ceiling(self._device, bucket, rows, rows * tokens))
+        raised = RaisedCeiling(was, Ceiling(self._device, bucket, rows, rows * tokens))
         if tokens:
             self._tokens = rows * tokens
         else:

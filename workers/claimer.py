@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from shunter.storage import failpoints
-from shunter.storage.ceiling import Ceiling, Raised
+from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.envelope import Envelope
 from shunter.storage.errors import Unavailable
 from shunter.storage.job import Claim, ClaimedJob
@@ -78,7 +78,7 @@ class _CountDeaths:
 @dataclass(frozen=True, slots=True)
 class _RecordCeiling:
     key: ModelKey
-    ceiling: Ceiling | Raised
+    ceiling: Ceiling | RaisedCeiling
 
 
 _Request = _Take | _Reconcile | _CountDeaths | _RecordCeiling | None
@@ -118,7 +118,7 @@ class Claimer:
         """Charge the death of an engine to these jobs."""
         self._requests.put(_CountDeaths(frozenset(claims), worker))
 
-    def record_ceiling(self, key: ModelKey, ceiling: Ceiling | Raised) -> None:
+    def record_ceiling(self, key: ModelKey, ceiling: Ceiling | RaisedCeiling) -> None:
         """Keep what did not fit in memory, or does after all, for the engines to come."""
         self._requests.put(_RecordCeiling(key, ceiling))
 
@@ -143,7 +143,7 @@ class Claimer:
                 self._mailbox(Reconciled(frozenset(self._repository.held(worker))))
             case _CountDeaths(claims, worker):
                 self._repository.count_deaths(claims, worker=worker)
-            case _RecordCeiling((model, version), Raised() as raised):
+            case _RecordCeiling((model, version), RaisedCeiling() as raised):
                 self._ceilings.raise_up(model, version, raised)
             case _RecordCeiling((model, version), Ceiling() as ceiling):
                 self._ceilings.record(model, version, ceiling)

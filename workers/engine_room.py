@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from shunter.storage.batch_report import join_key
-from shunter.storage.ceiling import Ceiling, Raised
+from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.job import Claim, Priority
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome
@@ -44,7 +44,7 @@ class EngineRoom:
         mailbox: Callable[[EngineMail], None],
         settle: Callable[[Held, Outcome], None],
         accuse: Callable[[Sequence[Claim]], None],
-        remember: Callable[[ModelKey, Ceiling | Raised], None],
+        remember: Callable[[ModelKey, Ceiling | RaisedCeiling], None],
         places: Places,
     ) -> None:
         self._models = models

@@ -85,6 +85,9 @@ class Finishing:
         """Write the files of chunks that are whole, beside the batches of the next ones, for ever."""
         while True:
             run, carried = self._written.get()
+            if run.ended:
+                # Dropped meanwhile: nobody wants its files.
+                continue
             self._announcements.ended((run, self._chunks.assemble(run, carried, now=self._clock())))
 
     def _is_quick(self, ran: Ran) -> bool:
@@ -111,7 +114,7 @@ class Finishing:
         self._settle(ended, besides=told)
 
     def _settle(self, results: Iterable[Decoded], *, besides: Sequence[ToHub] = ()) -> None:
-        whole = []
+        whole, chunks = [], []
         for run, index, result in results:
             run.results[index] = result
             run.remaining -= 1
@@ -120,8 +123,10 @@ class Finishing:
             if run.carried is None:
                 whole.append((run, assemble(run, self._store, now=self._clock())))
             else:
-                self._written.put((run, run.carried))
+                chunks.append((run, run.carried))
         self._announcements.ended(*whole, besides=besides)
+        for chunk in chunks:
+            self._written.put(chunk)
 
 
 def _tally(done: BatchDone, ran: Ran) -> None:

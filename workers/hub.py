@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shunter.storage.ceiling import Ceiling, Raised
+from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.job import Claim, JobState, Move
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome
@@ -274,7 +274,7 @@ class Hub:
         held.finished = True
         self._unsettled.append(Settlement(outcome, self._membership.incarnation))
 
-    def _remember(self, key: ModelKey, ceiling: Ceiling | Raised) -> None:
+    def _remember(self, key: ModelKey, ceiling: Ceiling | RaisedCeiling) -> None:
         self._claimer.record_ceiling(key, ceiling)
 
     def _on_settled(self, mail: Settled) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import Any
 
-from shunter.storage.ceiling import Ceiling, Raised
+from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.job import Claim
 from shunter.workers.assembly import JobRun
 from shunter.workers.batch import Batch, CloseReason, Row, Timing
@@ -118,7 +118,7 @@ class Line:
         nothing comes into them until `end_probe`.
         """
         with self._lock:
-            if not self._arrived:
+            if self._arrival(beside_rest=rest) is None:
                 self._for_batches.notify()
             self._preprocessing = False
             self._awaiting_room = rest
@@ -178,7 +178,7 @@ class Line:
             # Between the first row and a full batch, `next_work` says when nothing more is coming, and an
             # idle model is given its batch by `batch_if_idle`.
             first = not waiting and (self._forwarding or self._arrived)
-            if first or waiting + len(rows) >= self._bunch_rows:
+            if first or waiting + len(rows) >= self._bunch_rows or self._crowded():
                 self._for_batches.notify()
 
     def next_batch(self) -> Batch[JobRun] | Late | None:
@@ -232,7 +232,7 @@ class Line:
                 row.ticket.taken = True
             return urgent
 
-    def measured(self, batch: Batch[JobRun], seconds: float) -> Raised | None:
+    def measured(self, batch: Batch[JobRun], seconds: float) -> RaisedCeiling | None:
         """A batch went through the model whole, in so many seconds; the memory ceiling that it raised."""
         with self._lock:
             return self._batcher.measured(batch, seconds)
@@ -319,7 +319,10 @@ class Line:
         return None
 
     def _has_room(self) -> bool:
-        return len(self._batcher) < self._ahead_rows and self._batcher.bytes < self._ahead_bytes
+        return len(self._batcher) < self._ahead_rows and not self._crowded()
+
+    def _crowded(self) -> bool:
+        return self._batcher.bytes >= self._ahead_bytes
 
     def _tell_of_room(self) -> None:
         if self._awaiting_room and self._has_room():
@@ -362,7 +365,9 @@ class Line:
         if self._forwarding >= OVERLAP:
             return None
         more_coming = self._preprocessing or bool(self._arrived)
-        return self._batcher.next_batch(now, idle=not self._forwarding, more_coming=more_coming)
+        return self._batcher.next_batch(
+            now, idle=not self._forwarding, more_coming=more_coming, crowded=self._crowded()
+        )
 
     def _start(self, batch: Batch[JobRun]) -> None:
         self._forwarding += 1

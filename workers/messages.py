@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from shunter.storage.ceiling import Ceiling, Raised
+from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.job import Claim, ClaimedJob
 from shunter.storage.outcome import Outcome, RowFailure
 from shunter.workers.spans import Spans, pack, unpack
@@ -137,7 +137,7 @@ class MemoryFull:
 class MemoryFits:
     """A batch larger than a ceiling fitted: the engine goes up to that from now on."""
 
-    raised: Raised
+    raised: RaisedCeiling
 
 
 @dataclass(frozen=True, slots=True)

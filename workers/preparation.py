@@ -147,10 +147,11 @@ class Preparation:
     def _begin(self, decoded: list[Decoded]) -> None:
         """Preprocess these rows; many, and those that are fetched, only as fast as the model takes them."""
         large = self._line.is_large(len(decoded))
-        if any(run.refers for run, _, _ in decoded) or (large and self._runner.preprocesses):
-            self._backlog.extend(decoded, large=large)
-        else:
-            self._preprocess(decoded)
+        waits = large and self._runner.preprocesses
+        self._backlog.extend((row for row in decoded if waits or row[0].refers), large=large)
+        at_once = [row for row in decoded if not (waits or row[0].refers)]
+        if at_once:
+            self._preprocess(at_once)
 
     def _preprocess(self, rows: Sequence[Decoded]) -> None:
         decoded = self._references.fetched(rows)

@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import Any, Protocol
 
 from shunter.storage.errors import InvalidInput, NotFound, ObjectStoreUnavailable, SettingsError
+from shunter.storage.job import Priority
 from shunter.storage.reference_reader import MAX_OBJECT_BYTES, FetchTooLarge
 from shunter.storage.references import replaced, urls_in
 from shunter.workers.assembly import STORE_RETRY_S, Decoded, JobRun
@@ -48,8 +49,8 @@ class Fetching:
         return sum(_size(each) if each.done() else expected for each in self._objects.values())
 
     def sizes(self) -> list[int]:
-        """Of the objects that have arrived."""
-        return [_size(each) for each in self._objects.values() if each.done() and not each.exception()]
+        """Of the objects that have arrived, 0 for those that cannot be had."""
+        return [_size(each) for each in self._objects.values() if each.done()]
 
     def row(self) -> Any:
         """The row with its objects, waited for; raises what reading them raised, and TimeoutError."""
@@ -126,7 +127,8 @@ class References:
             return self._retry(run, error.message)
         except TimeoutError:
             return self._retry(run, f"what the row refers to did not come within {FETCH_TIMEOUT_S:.0f} s")
-        self._sizes.extend(row.sizes())
+        finally:
+            self._sizes.extend(row.sizes())
         return whole
 
     def _retry(self, run: JobRun, message: str) -> Retry | Failure:
@@ -136,25 +138,29 @@ class References:
 
 
 class Backlog:
-    """Rows taken a bunch at a time, of small jobs first; what the next ones refer to is fetched meanwhile."""
+    """Rows taken a bunch at a time, of small jobs first; what the next ones refer to is fetched meanwhile.
+
+    Small jobs go by their classes, the most urgent first.
+    """
 
     def __init__(self, references: References, *, ahead_bytes: int = AHEAD_BYTES) -> None:
         self._references = references
         self._ahead_bytes = ahead_bytes
-        self._small: deque[Decoded] = deque()
+        self._small: Mapping[Priority, deque[Decoded]] = {priority: deque() for priority in sorted(Priority)}
         self._large: deque[Decoded] = deque()
         self._begun: deque[Decoded] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self._begun or self._small or self._large)
+        return bool(self._begun or self._rest())
 
     def extend(self, rows: Iterable[Decoded], *, large: bool) -> None:
         """More rows, behind the others of large jobs, or of small ones."""
-        (self._large if large else self._small).extend(rows)
+        for row in rows:
+            (self._large if large else self._small[row[0].job.priority]).append(row)
 
     def take(self, count: int) -> list[Decoded]:
         """The next rows, up to `count`, without those of jobs that have ended meanwhile."""
-        run = (self._begun or self._small or self._large)[0][0]
+        run = (self._begun or self._rest())[0][0]
         if run.refers:
             count = min(count, FETCHED_ROWS)
         self._begin(count)
@@ -165,12 +171,15 @@ class Backlog:
     def _begin(self, count: int) -> None:
         expected = self._references.expected_bytes
         held = sum(_held(row, expected) for row in self._begun)
-        while len(self._begun) < count and (rest := self._small or self._large):
+        while len(self._begun) < count and (rest := self._rest()):
             if held >= self._ahead_bytes and self._begun:
                 return
             row = rest.popleft()
             self._begun.append(row if row[0].ended else self._references.begin(row))
             held += _held(self._begun[-1], expected)
+
+    def _rest(self) -> deque[Decoded]:
+        return next(filter(None, self._small.values()), self._large)
 
 
 def _held(row: Decoded, expected: int) -> int:

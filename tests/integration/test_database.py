@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -14,6 +16,16 @@ END_THE_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND datname = current_database()
 """
+
+IS_THERE = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Nothing is closed because nobody refers to it any more."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def backend(database: Database) -> int:
@@ -49,4 +61,24 @@ def test_the_connection_that_was_used_last_is_used_again(database_url: str) -> N
         for _ in range(POOL_SIZE):
             together.enter_context(pooled.statement()).execute("SELECT 1")
     assert len({backend(pooled) for _ in range(2 * POOL_SIZE)}) == 1
+    pooled.close()
+
+
+def is_there(database: Database, pid: int) -> bool:
+    with database.statement() as cursor:
+        cursor.execute(IS_THERE, (pid,))
+        return bool(cursor.fetchall())
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_connection_in_use_while_another_broke_is_closed_when_it_comes_back(
+    database: Database, database_url: str
+) -> None:
+    pooled = Database(database_url)
+    with pooled.statement() as used:
+        used.execute("SELECT pg_backend_pid()")
+        (pid,) = used.fetchone() or (0,)
+        with pytest.raises(DatabaseUnavailable), pooled.statement() as broken:
+            broken.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    wait_until(lambda: not is_there(database, pid))
     pooled.close()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shunter.storage.ceiling import Ceiling, Raised
+from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.job import Claim, ClaimedJob, JobState
 from shunter.storage.model_registry import scan
 from shunter.storage.outcome import Outcome
@@ -66,7 +66,7 @@ class Room:
         self.holdings = Holdings()
         self.outcomes: dict[Claim, Outcome] = {}
         self.accused: list[Claim] = []
-        self.remembered: list[tuple[ModelKey, Ceiling | Raised]] = []
+        self.remembered: list[tuple[ModelKey, Ceiling | RaisedCeiling]] = []
         self.meter = Meter(resident_memory, 0.05)
         self.starts = models / "tiny" / "1" / "starts"
         self.room = EngineRoom(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg2
 import pytest
 
+from shunter.storage import hub_statements
 from shunter.storage.database import Database, fetch_all
 from shunter.storage.job import Job, JobState, Move, Priority
 from shunter.storage.job_insertion import INSERTED_BYTES
@@ -17,6 +19,9 @@ from shunter.storage.results import Blob
 from tests.stored_jobs import SERVED, claim, insert, insert_claimed, new_job, outcome
 
 ENVELOPE = uuid4()
+
+BACKLOG = 2000
+"""More jobs than a planner that knew of them would ever read for one."""
 
 STORED: list[dict[str, Any]] = [
     {},
@@ -121,6 +126,29 @@ def test_what_must_not_be_claimed_is_not_claimed_alone_nor_beside_another(
         assert claim(jobs, id, worker=worker) == []
     assert claim(jobs, *refused, worker=worker) == []
     assert [row_of(database, id) for id in refused[:-1]] == before
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_jobs_are_found_by_their_ids_whatever_waits_or_runs_beside_them(
+    database: Database, jobs: JobRepository, count: int
+) -> None:
+    worker = uuid4()
+    jobs.insert([new_job() for _ in range(BACKLOG)])
+    queued, running = insert_many(jobs, count), insert_many(jobs, count)
+    claimed = jobs.claim(dict.fromkeys(running, ENVELOPE), worker=worker, served=SERVED)
+    for statement, parameters in (
+        hub_statements.claim(dict.fromkeys(queued, ENVELOPE), worker=worker, served=SERVED),
+        hub_statements.settle([outcome(job) for job in claimed], worker=worker),
+    ):
+        with database.transaction() as cursor:
+            *settings, told = statement.rpartition(";")
+            cursor.execute("".join(settings) + "EXPLAIN " + told, parameters)
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        assert re.findall(r"Scan.* (?:using|on) (jobs\w*_idx)", plan) == [], plan
+
+
+def insert_many(jobs: JobRepository, count: int) -> list[UUID]:
+    return [insert(jobs) for _ in range(count)]
 
 
 def deadline_in_s(job: Job) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from shunter.storage.ceiling import Ceiling, Raised
+from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.database import Database
 from shunter.storage.memory_ceilings import MemoryCeilings
 from shunter.workers.lane import ONLY_BUCKET
@@ -61,7 +61,7 @@ def test_a_ceiling_that_was_raised_is_what_a_restart_finds(database_url: str) ->
     for ceiling in (was, *others):
         ceilings.record("tiny", 1, ceiling)
     for _ in range(2):
-        ceilings.raise_up("tiny", 1, Raised(was, now))
+        ceilings.raise_up("tiny", 1, RaisedCeiling(was, now))
         assert set(ceilings.all()["tiny", 1]) == {now, *others}
     database.close()
 
@@ -72,7 +72,7 @@ def test_a_ceiling_that_another_engine_has_lowered_meanwhile_is_not_raised(datab
     lower = Ceiling("cpu 8 GiB", "None", 4)
     ceilings.record("tiny", 1, lower)
     was = lower._replace(rows=8)
-    ceilings.raise_up("tiny", 1, Raised(was, was._replace(rows=10)))
+    ceilings.raise_up("tiny", 1, RaisedCeiling(was, was._replace(rows=10)))
     assert ceilings.all()["tiny", 1] == (lower,)
     database.close()
 
@@ -85,7 +85,7 @@ def test_where_tokens_are_counted_all_buckets_are_raised_together(database_url: 
     for ceiling in (was, longer, later):
         ceilings.record("tiny", 1, ceiling)
     now = was._replace(rows=10, tokens=160)
-    ceilings.raise_up("tiny", 1, Raised(was, now))
+    ceilings.raise_up("tiny", 1, RaisedCeiling(was, now))
     assert set(ceilings.all()["tiny", 1]) == {now, later}, "what was found later still holds"
     database.close()
 

@@ -348,6 +348,16 @@ def test_enough_bytes_make_a_batch_full_while_the_model_is_busy() -> None:
     assert (len(batch.rows), batch.reason, len(batcher)) == (2, CloseReason.BYTES, 0)
 
 
+def test_where_nothing_more_comes_into_line_a_batch_closes_though_it_might_wait_or_fill() -> None:
+    batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8, max_wait_s=5.0))
+    batcher.add([Row(ticket(), n, n, 0.0, bytes=1) for n in range(3)])
+    for idle in (True, False):
+        assert batcher.next_batch(0.0, idle=idle, more_coming=True) is None
+    batch = batcher.next_batch(0.0, idle=False, more_coming=True, crowded=True)
+    assert batch is not None
+    assert (len(batch.rows), batch.reason) == (3, CloseReason.BYTES)
+
+
 @pytest.mark.parametrize("tokens", [0, 5])
 def test_a_row_larger_than_a_batch_goes_alone_and_removed_bytes_count_no_more(tokens: int) -> None:
     batcher: Batcher[Ticket] = Batcher(Batching(max_rows=8, max_bytes=100))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from shunter.storage.ceiling import Ceiling, Raised
+from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.job import Claim, Priority
 from shunter.storage.model_config import Batching
 from shunter.workers.batch import Batch, Row, Ticket
@@ -29,7 +29,7 @@ class Device:
     fits: int
     ceilings: Ceilings
     tokens: int = 0
-    raised: list[Raised] = field(default_factory=list)
+    raised: list[RaisedCeiling] = field(default_factory=list)
     ooms: int = 0
     trials: int = 0
     trials_failed: int = 0
@@ -124,7 +124,7 @@ def test_memory_that_shrinks_lowers_a_ceiling_that_was_raised() -> None:
 def test_what_was_raised_takes_the_place_of_what_it_disproves() -> None:
     lower, other = Ceiling("device", "length<=32", 2, 32), Ceiling("other", "length<=16", 4, 64)
     above, below = Ceiling("device", "length<=64", 2, 70), Ceiling("device", "length<=64", 2, 90)
-    raised = Raised(BY_TOKENS, Ceiling("device", "length<=16", 10, 80))
+    raised = RaisedCeiling(BY_TOKENS, Ceiling("device", "length<=16", 10, 80))
     assert raised.applied_to([lower, other, BY_TOKENS, above, below]) == (lower, other, below, raised.now)
-    rows = Raised(BY_ROWS, Ceiling("device", ONLY_BUCKET, 10))
+    rows = RaisedCeiling(BY_ROWS, Ceiling("device", ONLY_BUCKET, 10))
     assert rows.applied_to([BY_ROWS, Ceiling("device", "A", 8)]) == (Ceiling("device", "A", 8), rows.now)

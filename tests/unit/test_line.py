@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
+from queue import SimpleQueue
 
 from shunter.storage.job import Priority
 from shunter.storage.model_config import Batching
 from shunter.workers.assembly import JobRun
-from shunter.workers.batch import Batch, Row
+from shunter.workers.batch import Batch, CloseReason, Row
 from shunter.workers.batcher import Batcher
-from shunter.workers.line import Late, Line
+from shunter.workers.line import AHEAD_BYTES, Late, Line
 from shunter.workers.messages import Probe, Run
 from tests.jobs import claimed_job
 
@@ -196,3 +198,17 @@ def test_a_prefetched_batch_gives_way_to_urgent_rows() -> None:
     assert urgent.taken
     assert hands.line.forwarded() is False
     assert [row.ticket for row in hands.batch().rows] == [bulk] * 2
+
+
+def test_rows_that_leave_no_room_by_their_bytes_are_a_batch_whatever_else_has_arrived() -> None:
+    hands = Hands()
+    hands.line.accept([Run(claimed_job(rows=1000))])
+    (run,) = hands.line.next_work()  # type: ignore[misc]
+    batches: SimpleQueue[object] = SimpleQueue()
+    threading.Thread(target=lambda: batches.put(hands.line.next_batch()), daemon=True).start()
+    hands.line.add([Row(run, index, index, hands.clock.now, bytes=AHEAD_BYTES // 4) for index in range(4)])
+    hands.line.accept([Run(claimed_job(rows=1000))])
+    assert not hands.line.has_room()
+    batch = batches.get(timeout=10)
+    assert isinstance(batch, Batch)
+    assert (len(batch.rows), batch.reason) == (4, CloseReason.BYTES)

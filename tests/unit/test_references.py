@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shunter.storage.errors import NotFound
+from shunter.storage.job import Priority
 from shunter.storage.reference_reader import MAX_OBJECT_BYTES
 from shunter.storage.references import reference
 from shunter.workers.assembly import Decoded, JobRun
@@ -35,8 +36,8 @@ class Objects:
         return bytes(self.size)
 
 
-def job(name: str, rows: int) -> list[Decoded]:
-    run = JobRun.of(Run(claimed_job(rows=rows)), now=0.0)
+def job(name: str, rows: int, priority: Priority = Priority.STANDARD) -> list[Decoded]:
+    run = JobRun.of(Run(claimed_job(rows=rows, priority=priority)), now=0.0)
     run.refers = True
     return [(run, index, reference(f"{name}{index}")) for index in range(rows)]
 
@@ -97,6 +98,27 @@ def test_a_small_job_goes_before_the_rest_of_a_large_one() -> None:
     backlog.extend(small := job("small", 2), large=False)
     # What had begun of the large one is on its way already.
     assert [row[0] for row in (*backlog.take(64), *backlog.take(64))] == [large[0][0]] * 2 + [small[0][0]] * 2
+
+
+def test_small_jobs_go_by_their_classes() -> None:
+    objects = Objects()
+    objects.gate.set()
+    references, backlog = backlog_of(objects, ahead_bytes=2 * SIZE)
+    learn(references)
+    waiting = [job(name, 2, Priority[name]) for name in ("BULK", "STANDARD", "INTERACTIVE")]
+    for rows in waiting:
+        backlog.extend(rows, large=False)
+    taken = [row for _ in waiting for row in references.fetched(backlog.take(2))]
+    assert [row[0].job.priority for row in taken] == [p for p in Priority for _ in range(2)]
+
+
+def test_where_nothing_can_be_had_the_next_ones_are_not_taken_for_large() -> None:
+    objects = Objects()
+    objects.gate.set()
+    references = References(objects, max_attempts=1)
+    (row,) = job("x", 1)
+    references.fetched([(row[0], 0, reference("missing"))])
+    assert references.expected_bytes == 0
 
 
 def test_an_object_that_cannot_be_had_takes_no_room() -> None:
