@@ -217,4 +217,6 @@ def read_results(store: ObjectStore, id: UUID, stored: StoredResult) -> JobResul
     if len(outputs) != stored.rows:
         raise PayloadError(f"job {id} has {stored.rows} rows, and its output block {len(outputs)}")
     failures = stored.row_failures()
-    return JobResults(id=str(id), state=stored.state, outputs=outputs, failures=failures, size=len(block))
+    return JobResults(
+        id=str(id), state=stored.state, outputs=outputs, failures=failures, encoded_bytes=len(block)
+    )

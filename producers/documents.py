@@ -87,7 +87,9 @@ def results_document(results: JobResults) -> dict[str, Any]:
     return {"id": results.id, "outputs": outputs, "errors": errors}
 
 
-def read_results_document(document: Mapping[str, Any], state: JobState, *, size: int = 0) -> JobResults:
+def read_results_document(
+    document: Mapping[str, Any], state: JobState, *, encoded_bytes: int = 0
+) -> JobResults:
     """The results that a results document tells of; the state stands in the job's own document."""
     values = document["outputs"]
     return JobResults(
@@ -95,7 +97,7 @@ def read_results_document(document: Mapping[str, Any], state: JobState, *, size:
         state=state,
         outputs=[from_json(value, where=f"outputs[{index}]") for index, value in enumerate(values)],
         failures=tuple(RowFailure(**error) for error in document["errors"]),
-        size=size,
+        encoded_bytes=encoded_bytes,
     )
 
 

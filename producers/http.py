@@ -189,7 +189,7 @@ class HttpBackend:
 
     def _load(self, id: UUID) -> JobResults:
         content = self._send("GET", f"/v1/jobs/{id}/results")
-        return read_results_document(orjson.loads(content), self.status(id).state, size=len(content))
+        return read_results_document(orjson.loads(content), self.status(id).state, encoded_bytes=len(content))
 
     def _post_all(self, model: str, jobs: Sequence[Sequence[object]], options: Options) -> Sequence[Accepted]:
         """Submit jobs one after the other; if one is refused, none is left to run."""

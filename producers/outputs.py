@@ -12,19 +12,26 @@ from shunter.storage.outcome import RowFailure
 
 OnFailure = Literal["raise", "none"]
 
+OBJECT_BYTES, ROW_BYTES, FAILURE_BYTES = 500, 64, 250
+"""What results, each of their rows and each failure take in Python beside their contents, as measured."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResults:
-    """The outputs of a finished job or item, None for the rows in `failures`.
-
-    `size` is roughly what it takes in memory.
-    """
+    """The outputs of a finished job or item, None for the rows in `failures`."""
 
     id: str
     state: JobState
     outputs: Sequence[object]
     failures: tuple[RowFailure, ...]
-    size: int = 0
+    encoded_bytes: int = 0
+    """What the outputs took as they were read."""
+
+    @property
+    def size(self) -> int:
+        """Roughly what it takes in memory, in bytes."""
+        failures = sum(FAILURE_BYTES + len(failure.message) for failure in self.failures)
+        return OBJECT_BYTES + self.encoded_bytes + ROW_BYTES * len(self.outputs) + failures
 
     def take(self, errors: OnFailure = "raise") -> list[object]:
         """The outputs; with "raise", JobFailed if there is none and RowsFailed if some are missing."""

@@ -50,7 +50,6 @@ class Row(NamedTuple, Generic[TicketT]):
     """One preprocessed row in line; rows of equal `key` may share a batch.
 
     `tokens` is its real length; 0 if the model counts none. `bytes` is what it takes; 0 if nobody asks.
-    Of one job all rows are measured, or none is.
     """
 
     ticket: TicketT

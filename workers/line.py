@@ -26,7 +26,8 @@ AHEAD_BUNCHES, LEAST_AHEAD_ROWS = 2, 512
 """So much of a large job may be preprocessed and wait: what batches are chosen from, and no more memory."""
 
 AHEAD_BYTES = 128 << 20
-"""No more rows are fetched, or preprocessed of large jobs, while those waiting for the model take so much."""
+"""No more rows are fetched, or preprocessed of large jobs, while those waiting for the model take so much;
+only what was fetched is measured, and the rows of models with `max_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
