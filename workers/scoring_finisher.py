@@ -18,11 +18,11 @@ from shunter.storage.database import Cursor
 from shunter.storage.duty_locks import DutyLock
 from shunter.storage.errors import (
     Conflict,
+    Corrupt,
     DamagedObject,
     InvalidInput,
     NotFound,
     ObjectStoreUnavailable,
-    PayloadError,
     SettingsError,
 )
 from shunter.storage.job import JobState
@@ -232,7 +232,7 @@ def _numbers(span: Span, source: Source, past: Watermark | None) -> Sequence[int
             return failed_rows(span.only)
         if past is not None:
             return numbers_between(source, past, span.first_row, span.first_row + span.rows)
-    except (PayloadError, InvalidInput, NotFound):
+    except (Corrupt, InvalidInput, NotFound):
         return ()
     return range(span.first_row, span.first_row + span.rows)
 

@@ -110,3 +110,19 @@ def test_a_part_that_lies_there_damaged_fails_the_scoring_and_is_named(
     status = fleet.scorer.get(UUID(begun.id))
     assert (status.state, (status.error or {})["code"]) == ("failed", "damaged_object")
     assert part.rpartition("/")[2] in (status.error or {})["message"]
+
+
+def test_rows_whose_errors_file_is_damaged_are_told_of_without_their_numbers(
+    fleet: ScoringFleet, bucket: S3ObjectStore
+) -> None:
+    bucket.put("three/a.jsonl", b"1\n2\n3\n")
+    places = (f"s3://{BUCKET}/three", f"s3://{BUCKET}/some")
+    first = fleet.score(*places, model=lambda row: row * 2 if row == 1 else 1 // 0)
+    damage("some/_errors/part-000000.jsonl")
+    again = fleet.end(fleet.scorer.retry_errors(UUID(first.id), output=None, version=None))
+    assert (again.state, again.failed) == ("complete", 2)
+    told = bucket.get("some/retry-v1/_errors/part-000000.jsonl").splitlines()
+    assert [(line["row"], line["code"]) for line in map(orjson.loads, told)] == [
+        (None, "damaged_object"),
+        (None, "damaged_object"),
+    ]
