@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from uuid import UUID
 
@@ -13,10 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from shunter.storage.errors import NotFound, ObjectStoreUnavailable
+from shunter.storage.job_repair import JobRepair
 from shunter.storage.object_store import S3ObjectStore
 from shunter.storage.scoring.destination import OutputExists
 from shunter.storage.scoring.sources import store_at
-from shunter.workers.scoring_finisher import DAMAGED_ROUNDS
+from shunter.workers.damage_count import DAMAGED_READS, REST_S, DamageCount
+from shunter.workers.scoring_finisher import ScoringFinisher
 from tests.object_store_servers import BUCKET, damage, moto_server
 from tests.scoring_fleet import ScoringFleet, scoring_fleet
 
@@ -103,7 +106,9 @@ def test_a_part_that_lies_there_damaged_fails_the_scoring_and_is_named(
     (part,) = [info.key for info in bucket.list("damaged/_shunter-") if "/rows-" in info.key]
     damage(part)
     fleet.plan()
-    for _ in range(DAMAGED_ROUNDS - 1):
+    clock = count(step=REST_S)
+    fleet.finisher = ScoringFinisher(JobRepair(fleet.database), DamageCount(lambda: float(next(clock))))
+    for _ in range(DAMAGED_READS - 1):
         with pytest.raises(ObjectStoreUnavailable, match="not those that were written"):
             fleet.finish()
     fleet.finish()
