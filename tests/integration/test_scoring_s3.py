@@ -114,7 +114,9 @@ def test_a_part_that_lies_there_damaged_fails_the_scoring_and_is_named(
     fleet.finish()
     status = fleet.scorer.get(UUID(begun.id))
     assert (status.state, (status.error or {})["code"]) == ("failed", "damaged_object")
-    assert part.rpartition("/")[2] in (status.error or {})["message"]
+    message = (status.error or {})["message"]
+    assert part.rpartition("/")[2] in message
+    assert "--force" in message
 
 
 def test_rows_whose_errors_file_is_damaged_are_told_of_without_their_numbers(
