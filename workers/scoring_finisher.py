@@ -105,7 +105,7 @@ def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
     """Let the dataset be seen, if it is not already; the error that forbids it. Raises SettingsError."""
     destination = open_destination(scoring.spec.output, scoring.id)
     try:
-        seen = destination.published()
+        seen = _manifest_at(destination)
         if seen is None or _scoring_of(seen) != str(scoring.id):
             if seen is not None and not _replaces(scoring):
                 raise OutputExists(scoring.spec.output)
@@ -118,6 +118,14 @@ def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
     except (Conflict, InvalidInput, NotFound) as error:
         return {"code": error.code, "message": error.message}
     return None
+
+
+def _manifest_at(destination: Destination) -> bytes | None:
+    """The manifest that lies there, if one does; a damaged one is nobody's, and may be replaced as such."""
+    try:
+        return destination.published()
+    except DamagedObject:
+        return b""
 
 
 def _replaces(scoring: Scoring) -> bool:

@@ -133,3 +133,18 @@ def test_rows_whose_errors_file_is_damaged_are_told_of_without_their_numbers(
         (None, "damaged_object"),
         (None, "damaged_object"),
     ]
+
+
+def test_a_dataset_whose_manifest_is_damaged_is_replaced_by_force_alone(
+    fleet: ScoringFleet, bucket: S3ObjectStore
+) -> None:
+    bucket.put("again/a.jsonl", b"1\n")
+    places = (f"s3://{BUCKET}/again", f"s3://{BUCKET}/worn")
+    fleet.score(*places)
+    damage("worn/_shunter.json")
+    assert fleet.score(*places, force=True).state == "complete"
+    assert predictions(bucket, "worn") == [2]
+    other = fleet.begin(places[0], f"s3://{BUCKET}/taken")
+    bucket.put("taken/_shunter.json", b"{}")
+    damage("taken/_shunter.json")
+    assert (fleet.end(other).error or {})["code"] == "output_exists"
