@@ -27,7 +27,7 @@ ALPHA = 0.01
 BINS, MOST_VALUES = 10, 20
 
 ROUNDING, SINGLE_ROUNDING = 1e-12, 1e-6
-"""Means and spreads that differ by so much of their size are the same; the latter for lists of 32-bit floats."""
+"""Means and spreads this much of their size apart are the same; the latter is for lists of 32-bit floats."""
 
 KS_POINTS = 256
 """At so many quantiles of each side the cumulative shares are compared."""
