@@ -38,7 +38,7 @@ class OutputExists(Conflict):
 
     def __init__(self, place: str) -> None:
         super().__init__(
-            f"{place} is there already: remove it, or give another output; `shunter score --force` replaces it"
+            f"{place} is there already: remove it or give another output; `shunter score --force` replaces it"
         )
 
 
