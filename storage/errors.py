@@ -334,7 +334,7 @@ class DamagedObject(Corrupt):
     def __init__(self, url: str, key: str) -> None:
         super().__init__(
             f"{url}: the bytes of {key!r} are not those that were written: restore it from a backup, "
-            "or submit the work again"
+            "or submit the work again (a scoring with --force)"
         )
         self.key = key
 

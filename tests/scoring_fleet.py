@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from shunter.producers.scoring.request import ScoringStatus
 from shunter.producers.scoring.scorer import Scorer
 from shunter.storage.database import Database
-from shunter.storage.errors import InvalidInput, NotFound, PayloadError
+from shunter.storage.errors import Corrupt, InvalidInput, NotFound
 from shunter.storage.job import ClaimedJob, JobState, Move
 from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_repository import JobRepository
@@ -159,7 +159,7 @@ def _outcome(chunks: Chunks, job: ClaimedJob, model: Model) -> Outcome:
     run = JobRun.of(Run(job), now=0.0)
     try:
         values = chunks.open(run)
-    except (PayloadError, NotFound, InvalidInput) as error:
+    except (Corrupt, NotFound, InvalidInput) as error:
         return refused(run, error.code, error.message)
     run.results = [value if isinstance(value, Verdict) else _run(model, value) for value in values]
     assert run.carried is not None

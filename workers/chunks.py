@@ -8,6 +8,7 @@ from typing import Any
 
 from shunter.storage import failpoints
 from shunter.storage.errors import (
+    DamagedObject,
     InvalidInput,
     NotFound,
     ObjectStoreUnavailable,
@@ -44,7 +45,7 @@ class Chunks:
     def open(self, run: JobRun) -> list[Any]:
         """The rows of a chunk, Failures where they are bad; notes in `run` what goes along with them.
 
-        Raises PayloadError, InvalidInput, NotFound, Unavailable.
+        Raises DamagedObject, PayloadError, InvalidInput, NotFound, Unavailable.
         """
         assert run.job.input is not None, "a chunk's reference is always inline; this is a bug"
         chunk = decode_chunk(run.job.input)
@@ -52,7 +53,7 @@ class Chunks:
             if self._input is None:
                 self._input = _files().ChunkInput(self._signature)
             values, carried, run.refers = self._input.read(chunk)
-        except (PayloadError, InvalidInput, NotFound, Unavailable):
+        except (DamagedObject, PayloadError, InvalidInput, NotFound, Unavailable):
             raise
         except OSError as error:
             raise ObjectStoreUnavailable(f"{chunk.source.url} cannot be read now: {error}") from error

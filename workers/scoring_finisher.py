@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from shunter.storage.database import Cursor
 from shunter.storage.duty_locks import DutyLock
 from shunter.storage.errors import (
     Conflict,
+    Corrupt,
     DamagedObject,
     InvalidInput,
     NotFound,
     ObjectStoreUnavailable,
-    PayloadError,
     SettingsError,
 )
 from shunter.storage.job import JobState
@@ -44,13 +43,10 @@ from shunter.storage.scoring.progress import ChunkRecord
 from shunter.storage.scoring.repository import end
 from shunter.storage.scoring.sources import Source, is_s3, store_at
 from shunter.storage.scoring.spec import Scoring, ScoringState
+from shunter.workers.damage_count import DamageCount
 from shunter.workers.scoring_round import each_scoring
 
 log = logging.getLogger(__name__)
-
-
-DAMAGED_ROUNDS = 3
-"""So many rounds read a damaged part before the scoring fails with it: another round may get it whole."""
 
 
 class ScoringFinisher:
@@ -58,10 +54,10 @@ class ScoringFinisher:
 
     interval_s = 0.25
 
-    def __init__(self, repair: JobRepair) -> None:
+    def __init__(self, repair: JobRepair, damage: DamageCount | None = None) -> None:
         self._repair = repair
         self._waits: dict[UUID, str] = {}
-        self._damaged: Counter[UUID] = Counter()
+        self._damage = damage or DamageCount()
 
     def run_once(self) -> int:
         """One round; returns how many scorings have ended. Raises Unavailable."""
@@ -90,13 +86,13 @@ class ScoringFinisher:
 
     def _publish(self, cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
         try:
-            return _publish(cursor, scoring)
+            refused = _publish(cursor, scoring)
         except DamagedObject as error:
-            self._damaged[scoring.id] += 1
-            if self._damaged[scoring.id] < DAMAGED_ROUNDS:
+            if not self._damage.lasts(scoring.id, error.key):
                 raise ObjectStoreUnavailable(error.message) from error
-            del self._damaged[scoring.id]
-            return {"code": error.code, "message": error.message}
+            refused = {"code": error.code, "message": error.message}
+        self._damage.forget(scoring.id)
+        return refused
 
     def _wait(self, id: UUID, error: SettingsError) -> None:
         """Somebody must act, or another hub can go on: said once, not at every round."""
@@ -109,7 +105,7 @@ def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
     """Let the dataset be seen, if it is not already; the error that forbids it. Raises SettingsError."""
     destination = open_destination(scoring.spec.output, scoring.id)
     try:
-        seen = destination.published()
+        seen = _manifest_at(destination)
         if seen is None or _scoring_of(seen) != str(scoring.id):
             if seen is not None and not _replaces(scoring):
                 raise OutputExists(scoring.spec.output)
@@ -122,6 +118,14 @@ def _publish(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
     except (Conflict, InvalidInput, NotFound) as error:
         return {"code": error.code, "message": error.message}
     return None
+
+
+def _manifest_at(destination: Destination) -> bytes | None:
+    """The manifest that lies there, if one does; a damaged one is nobody's, and may be replaced as such."""
+    try:
+        return destination.published()
+    except DamagedObject:
+        return b""
 
 
 def _replaces(scoring: Scoring) -> bool:
@@ -232,7 +236,7 @@ def _numbers(span: Span, source: Source, past: Watermark | None) -> Sequence[int
             return failed_rows(span.only)
         if past is not None:
             return numbers_between(source, past, span.first_row, span.first_row + span.rows)
-    except (PayloadError, InvalidInput, NotFound):
+    except (Corrupt, InvalidInput, NotFound):
         return ()
     return range(span.first_row, span.first_row + span.rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, Protocol
@@ -129,7 +129,7 @@ def schedule_status(schedule: Schedule, *, backfill: tuple[int, int], now: datet
     pending, running = backfill
     return ScheduleStatus(
         name=schedule.name,
-        definition=schedule.definition.document(),
+        definition=asdict(schedule.definition),
         watermark=None if schedule.watermark is None else schedule.watermark.value,
         paused=schedule.paused,
         next_windows=list(islice(schedule.definition.windows.after(now), NEXT_WINDOWS)),

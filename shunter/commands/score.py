@@ -22,6 +22,9 @@ EXIT_ROW_ERRORS = 3
 LOOK_S = 0.25
 """How often the progress is looked at."""
 
+REPORT_WAIT_S = 5.0
+"""So long the end waits for the report, which tells why rows failed."""
+
 
 def names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """A repeated option whose values may hold several names, with commas between them."""
@@ -85,6 +88,7 @@ def score(
     shunter score --retry-errors 0197a3c2-6d1e-7c4f-9b1a-5a0f6de2c1aa
     """
     from shunter.producers.client import Client
+    from shunter.producers.scoring.request import scoring_document
     from shunter.storage.scoring.request import ScoringRequest
 
     with Client() as client:
@@ -103,7 +107,14 @@ def score(
         if detach:
             click.echo(scoring.id)
             return
-        _end(_watch(scoring, quiet=as_json), as_json=as_json)
+        status = _watch(scoring, quiet=as_json)
+        if as_json:
+            print_json(scoring_document(status))
+        else:
+            click.echo(_summary(status))
+            if status.failed and status.state == "complete":
+                click.echo(_commonest_failure(scoring))
+        _end(status)
 
 
 @click.command()
@@ -200,17 +211,22 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _end(status: ScoringStatus, *, as_json: bool) -> None:
-    from shunter.producers.scoring.request import scoring_document
-
-    if as_json:
-        print_json(scoring_document(status))
-    else:
-        click.echo(_summary(status))
+def _end(status: ScoringStatus) -> None:
     if status.state != "complete":
         raise click.exceptions.Exit(EXIT_FAILED)
     if status.failed:
         raise click.exceptions.Exit(EXIT_ROW_ERRORS)
+
+
+def _commonest_failure(scoring: Scoring) -> str:
+    """Why most of the failed rows failed, or who can tell."""
+    from shunter.storage.errors import ShunterError
+
+    try:
+        worst = scoring.report(timeout=REPORT_WAIT_S)["failures"][0]
+    except ShunterError:
+        return f"failed   shunter report {scoring.id} tells why"
+    return f"failed   {worst['rows']} x {worst['code']}: {worst['example']}"
 
 
 def _summary(status: ScoringStatus) -> str:

@@ -131,8 +131,14 @@ class Definition:
             outputs[place] = start
 
     def document(self) -> dict[str, Any]:
-        """The JSON form, as stored and as served."""
-        return asdict(self)
+        """The JSON form, as stored and as sent.
+
+        Workers of the version before can read it unless it is incremental by a column.
+        """
+        document = asdict(self)
+        if self.incremental_by is None:
+            del document["incremental_by"]
+        return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Definition:

@@ -62,6 +62,13 @@ class Span:
         """Rows to run."""
         return self.own if self.only is None else self.failed
 
+    def document(self) -> dict[str, Any]:
+        """The JSON form, which workers of the version before can read unless `passing` is told."""
+        document = asdict(self)
+        if self.passing is None:
+            del document["passing"]
+        return document
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
@@ -87,7 +94,8 @@ def is_part(block: bytes) -> bool:
 
 def encode_chunk(chunk: Chunk) -> bytes:
     """The input block of the chunk's job."""
-    return MAGIC + orjson.dumps(asdict(chunk))
+    document = {**asdict(chunk), "span": chunk.span.document(), "spec": chunk.spec.document()}
+    return MAGIC + orjson.dumps(document)
 
 
 def decode_chunk(block: bytes) -> Chunk:

@@ -37,7 +37,9 @@ class OutputExists(Conflict):
     code = "output_exists"
 
     def __init__(self, place: str) -> None:
-        super().__init__(f"{place} is there already: give another output, or --force to replace it")
+        super().__init__(
+            f"{place} is there already: remove it or give another output; `shunter score --force` replaces it"
+        )
 
 
 class Destination(Protocol):

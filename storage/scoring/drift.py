@@ -26,8 +26,8 @@ ALPHA = 0.01
 
 BINS, MOST_VALUES = 10, 20
 
-ROUNDING = 1e-6
-"""Means and spreads of lists of 32-bit numbers that differ by so much of their size are the same."""
+ROUNDING, SINGLE_ROUNDING = 1e-12, 1e-6
+"""Means and spreads this much of their size apart are the same; the latter is for lists of 32-bit floats."""
 
 KS_POINTS = 256
 """At so many quantiles of each side the cumulative shares are compared."""
@@ -85,14 +85,13 @@ def _shares(values: Values, names: Sequence[str]) -> list[int]:
 
 def rounding(*sketches: ColumnSketch) -> float:
     """How far measures may lie apart and tell nothing: scores that add up to 1 have one mean, but for it."""
-    measures = [
-        measure
-        for sketch in sketches
-        if sketch.kind == "numbers"
-        for name, measure in sketch.measures.items()
-        if name != "length" and measure.count
-    ]
-    return ROUNDING * max((max(abs(each.low), abs(each.high)) for each in measures), default=0.0)
+    return max((_rounding(sketch) for sketch in sketches if sketch.kind == "numbers"), default=0.0)
+
+
+def _rounding(sketch: ColumnSketch) -> float:
+    measures = [each for name, each in sketch.measures.items() if name != "length" and each.count]
+    largest = max((max(abs(each.low), abs(each.high)) for each in measures), default=0.0)
+    return (SINGLE_ROUNDING if sketch.single else ROUNDING) * largest
 
 
 def _measured(name: str, now: Measure, reference: Measure, *, alpha: float, slack: float) -> Distance:

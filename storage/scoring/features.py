@@ -24,12 +24,16 @@ MOST_PLACES = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """Of some rows of a column: its kind, numbers by what they measure (float64), and values as texts."""
+    """Of some rows of a column: its kind, numbers by what they measure (float64), and values as texts.
+
+    `single`: no list has a number that takes more than the 32 bits of a float.
+    """
 
     kind: str
     rows: int
     measures: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     values: pa.Array | None = None
+    single: bool = True
 
 
 def features_of(column: pa.Array | pa.ChunkedArray) -> Features:
@@ -87,14 +91,24 @@ def _of_lists(array: pa.Array, rows: int) -> Features:
     if not (kinds.is_integer(inner) or kinds.is_floating(inner)):
         return Features(kind="list", rows=rows, measures=measures)
     flat = _floats(pc.list_flatten(array))
+    single = _is_single(inner, flat)
     if len(lengths) and lengths[0] and (lengths == lengths[0]).all():
         each = flat.reshape(len(lengths), lengths[0])
         measures |= {"mean": each.mean(axis=1), "spread": each.std(axis=1)}
         largest = pa.array(each.argmax(axis=1)).cast(pa.string()) if 1 < lengths[0] <= MOST_PLACES else None
-        return Features(kind="numbers", rows=rows, measures=measures, values=largest)
+        return Features(kind="numbers", rows=rows, measures=measures, values=largest, single=single)
     some = lengths > 0
     owners = np.repeat(np.arange(len(lengths)), lengths)
     sums, squares = (np.bincount(owners, values, len(lengths))[some] for values in (flat, flat * flat))
     means = sums / lengths[some]
     spreads = np.sqrt(np.maximum(0.0, squares / lengths[some] - means * means))
-    return Features(kind="numbers", rows=rows, measures=measures | {"mean": means, "spread": spreads})
+    measures |= {"mean": means, "spread": spreads}
+    return Features(kind="numbers", rows=rows, measures=measures, single=single)
+
+
+def _is_single(inner: pa.DataType, flat: np.ndarray[Any, Any]) -> bool:
+    """Also where Python's floats hold what a network computed with 32 bits."""
+    if not kinds.is_float64(inner):
+        return bool(kinds.is_floating(inner))
+    with np.errstate(over="ignore"):
+        return np.array_equal(flat, flat.astype(np.float32), equal_nan=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -155,7 +155,7 @@ def add_chunks(
     jobs = [_job(standing.scoring, id, chunk) for id, chunk in zip(new_ids(len(chunks)), chunks, strict=True)]
     enqueued_at = insert_jobs(cursor, jobs)
     rows = [
-        (chunk.scoring, chunk.number, job.id, Json(asdict(chunk.span)), chunk.span.count)
+        (chunk.scoring, chunk.number, job.id, Json(chunk.span.document()), chunk.span.count)
         for chunk, job in zip(chunks, jobs, strict=True)
     ]
     if rows:

@@ -136,7 +136,10 @@ class Values:
 
 @dataclass(slots=True)
 class ColumnSketch:
-    """One column: all its `rows` and `nulls`, and what a number `looked_at` of them were like."""
+    """One column: all its `rows` and `nulls`, and what a number `looked_at` of them were like.
+
+    `single`: its lists hold no number that takes more than the 32 bits of a float.
+    """
 
     kind: str
     rows: int = 0
@@ -144,10 +147,12 @@ class ColumnSketch:
     looked_at: int = 0
     measures: dict[str, Measure] = field(default_factory=dict)
     values: Values | None = None
+    single: bool = True
 
     def add(self, features: Features) -> None:
         """Take in what was drawn from more rows."""
         self.looked_at += features.rows
+        self.single = self.single and features.single
         for name, numbers in features.measures.items():
             self.measures.setdefault(name, Measure()).add(numbers)
         if features.values is not None:
@@ -159,6 +164,7 @@ class ColumnSketch:
         self.kind = self.kind if other.kind in (self.kind, "nothing") else _wider(self.kind, other.kind)
         self.rows, self.nulls = self.rows + other.rows, self.nulls + other.nulls
         self.looked_at += other.looked_at
+        self.single = self.single and other.single
         for name, measure in other.measures.items():
             self.measures.setdefault(name, Measure()).merge(measure)
         if other.values is not None:
@@ -238,6 +244,7 @@ def _packed(sketch: ColumnSketch) -> dict[str, Any]:
         "looked_at": sketch.looked_at,
         "measures": {name: measure.packed() for name, measure in sketch.measures.items()},
         "values": None if sketch.values is None else sketch.values.packed(),
+        "single": sketch.single,
     }
 
 
@@ -249,4 +256,6 @@ def _unpacked(fields: dict[str, Any]) -> ColumnSketch:
         fields["looked_at"],
         {name: Measure.unpacked(measure) for name, measure in fields["measures"].items()},
         None if fields["values"] is None else Values.unpacked(fields["values"]),
+        # Earlier versions did not tell.
+        fields.get("single", False),
     )

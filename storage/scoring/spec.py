@@ -83,8 +83,11 @@ class Spec:
         return tuple(dict.fromkeys((*key, *self.keep)))
 
     def document(self) -> dict[str, Any]:
-        """The JSON form, as stored and as served."""
-        return asdict(self)
+        """The JSON form, as stored; workers of the version before can read it unless there is a watermark."""
+        document = asdict(self)
+        if self.watermark is None:
+            del document["watermark"]
+        return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Spec:
@@ -96,7 +99,7 @@ class Spec:
 
     def identity(self) -> bytes:
         """A digest of the question: what decides the answer, but for what lies in the input's files."""
-        asked = self.document()
+        asked = asdict(self)
         for how in ("max_errors", "priority", "chunk_rows", "kinds", "force", "compare_to"):
             del asked[how]
         # What earlier versions did not ask for is no part of their questions.

@@ -271,6 +271,7 @@ def test_what_is_wrong_with_one_window_fails_it_alone(fleet: ScheduleFleet) -> N
     window = fleet.window()
     assert window.error is not None
     assert (window.state, window.error["code"]) == ("failed", "output_exists")
+    assert "`shunter score --force` replaces it" in window.error["message"]
     assert window.scoring is None
     assert fleet.window("other").state == "complete"
 

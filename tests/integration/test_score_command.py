@@ -38,6 +38,7 @@ def work(fleet: ScoringFleet, model: Model = double) -> threading.Thread:
     def end() -> None:
         (begun,) = wait_until(fleet.scorer.find, timeout_s=60)
         fleet.end(begun, model=model)
+        fleet.report()
 
     thread = threading.Thread(target=end)
     thread.start()
@@ -63,7 +64,29 @@ def test_a_scoring_with_failed_rows_exits_with_3(
     worker = work(fleet, lambda row: row * 2 if row != 3 else 1 // 0)
     assert score(fleet) == 3
     worker.join()
-    assert "out/_errors" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "out/_errors" in told
+    assert "failed   1 x zero_division_error: " in told
+
+
+def test_a_column_that_no_row_has_is_said_at_the_end(
+    fleet: ScoringFleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = work(fleet)
+    assert score(fleet, "--column", "pixels") == 3
+    worker.join()
+    assert "failed   10 x missing_column: " in capsys.readouterr().out
+
+
+def test_failures_without_a_report_are_told_where_to_look(
+    fleet: ScoringFleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (fleet.directory / "in.jsonl").write_bytes(b"no row\n")
+    fleet.score("in.jsonl", columns=["x"], key="id")
+    with fleet.database.transaction() as cursor:
+        cursor.execute("DELETE FROM scoring_reports")
+    assert score(fleet) == 3
+    assert "failed   shunter report " in capsys.readouterr().out
 
 
 def test_a_scoring_that_fails_exits_with_1(fleet: ScoringFleet, capsys: pytest.CaptureFixture[str]) -> None:

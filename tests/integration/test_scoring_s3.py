@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from uuid import UUID
 
@@ -13,10 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from shunter.storage.errors import NotFound, ObjectStoreUnavailable
+from shunter.storage.job_repair import JobRepair
 from shunter.storage.object_store import S3ObjectStore
 from shunter.storage.scoring.destination import OutputExists
 from shunter.storage.scoring.sources import store_at
-from shunter.workers.scoring_finisher import DAMAGED_ROUNDS
+from shunter.workers.damage_count import DAMAGED_READS, REST_S, DamageCount
+from shunter.workers.scoring_finisher import ScoringFinisher
 from tests.object_store_servers import BUCKET, damage, moto_server
 from tests.scoring_fleet import ScoringFleet, scoring_fleet
 
@@ -103,10 +106,45 @@ def test_a_part_that_lies_there_damaged_fails_the_scoring_and_is_named(
     (part,) = [info.key for info in bucket.list("damaged/_shunter-") if "/rows-" in info.key]
     damage(part)
     fleet.plan()
-    for _ in range(DAMAGED_ROUNDS - 1):
+    clock = count(step=REST_S)
+    fleet.finisher = ScoringFinisher(JobRepair(fleet.database), DamageCount(lambda: float(next(clock))))
+    for _ in range(DAMAGED_READS - 1):
         with pytest.raises(ObjectStoreUnavailable, match="not those that were written"):
             fleet.finish()
     fleet.finish()
     status = fleet.scorer.get(UUID(begun.id))
     assert (status.state, (status.error or {})["code"]) == ("failed", "damaged_object")
-    assert part.rpartition("/")[2] in (status.error or {})["message"]
+    message = (status.error or {})["message"]
+    assert part.rpartition("/")[2] in message
+    assert "--force" in message
+
+
+def test_rows_whose_errors_file_is_damaged_are_told_of_without_their_numbers(
+    fleet: ScoringFleet, bucket: S3ObjectStore
+) -> None:
+    bucket.put("three/a.jsonl", b"1\n2\n3\n")
+    places = (f"s3://{BUCKET}/three", f"s3://{BUCKET}/some")
+    first = fleet.score(*places, model=lambda row: row * 2 if row == 1 else 1 // 0)
+    damage("some/_errors/part-000000.jsonl")
+    again = fleet.end(fleet.scorer.retry_errors(UUID(first.id), output=None, version=None))
+    assert (again.state, again.failed) == ("complete", 2)
+    told = bucket.get("some/retry-v1/_errors/part-000000.jsonl").splitlines()
+    assert [(line["row"], line["code"]) for line in map(orjson.loads, told)] == [
+        (None, "damaged_object"),
+        (None, "damaged_object"),
+    ]
+
+
+def test_a_dataset_whose_manifest_is_damaged_is_replaced_by_force_alone(
+    fleet: ScoringFleet, bucket: S3ObjectStore
+) -> None:
+    bucket.put("again/a.jsonl", b"1\n")
+    places = (f"s3://{BUCKET}/again", f"s3://{BUCKET}/worn")
+    fleet.score(*places)
+    damage("worn/_shunter.json")
+    assert fleet.score(*places, force=True).state == "complete"
+    assert predictions(bucket, "worn") == [2]
+    other = fleet.begin(places[0], f"s3://{BUCKET}/taken")
+    bucket.put("taken/_shunter.json", b"{}")
+    damage("taken/_shunter.json")
+    assert (fleet.end(other).error or {})["code"] == "output_exists"

@@ -21,7 +21,13 @@ from shunter.storage.scoring.drift import (
     psi,
     psi_limit,
 )
-from shunter.storage.scoring.sketches import RANK_ERROR, Sketches, sketch_table
+from shunter.storage.scoring.sketches import (
+    RANK_ERROR,
+    Sketches,
+    decode_sketches,
+    encode_sketches,
+    sketch_table,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -135,8 +141,11 @@ def scores(seed: int, *, sharpness: float) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(each.reshape(-1)), 10)
 
 
-def test_what_only_rounding_tells_apart_has_not_drifted() -> None:
-    blurred, sharp = scores(1, sharpness=1.0), scores(2, sharpness=4.0)
+@pytest.mark.parametrize("type", [pa.float32(), pa.float64()])
+def test_what_only_rounding_tells_apart_has_not_drifted(type: pa.DataType) -> None:
+    blurred, sharp = (
+        scores(seed, sharpness=sharpness).cast(pa.list_(type)) for seed, sharpness in ((1, 1.0), (2, 4.0))
+    )
     found = compare(sketches(p=blurred), sketches(p=sharp))["p"]
     means = only(found, "mean")
     assert (means.psi, means.ks, means.drifted) == (0.0, 0.0, False)
@@ -147,3 +156,25 @@ def test_means_that_lie_apart_by_more_than_rounding_drift_however_small_they_are
     small = [normal(seed, 20_000, mean=mean).reshape(-1, 10) * 1e-12 for seed, mean in ((1, 0.0), (2, 1.0))]
     now, reference = (sketches(p=list(rows)) for rows in small)
     assert only(compare(now, reference)["p"], "mean").drifted
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["float64", "integers"])
+def test_a_large_number_beside_them_does_not_hide_that_others_drift(whole: bool) -> None:
+    def rows(seed: int, mean: float) -> Sketches:
+        each = np.column_stack([np.full(5_000, 1.767e9), normal(seed, 10_000, mean=mean).reshape(-1, 2)])
+        return sketches(p=list(each.astype(np.int64) if whole else each))
+
+    found = compare(rows(1, 50.0), rows(2, 0.0))["p"]
+    assert only(found, "mean").drifted
+    assert only(found, "spread").drifted
+
+
+def test_sketches_keep_whether_their_numbers_are_of_32_bits() -> None:
+    lists = [scores(1, sharpness=1.0), pa.array([[1e-300, 0.1]]), pa.array([[1, 2]]), pa.array([[]])]
+    found = [sketches(p=each) for each in lists]
+    (kept,) = decode_sketches(
+        encode_sketches(kept={str(n): each["p"] for n, each in enumerate(found)})
+    ).values()
+    assert [kept[str(n)].single for n in range(4)] == [True, False, False, True]
+    kept["0"].merge(kept["1"])
+    assert not kept["0"].single
