@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 
 from shunter.producers.schedules.request import DateRange
 from shunter.storage import failpoints
+from shunter.storage.database import Cursor, Database
 from shunter.storage.errors import Unavailable
+from shunter.storage.job_repair import JobRepair
 from tests.integration.test_schedule_retention import forget
 from tests.schedule_fleet import ScheduleFleet, schedule_fleet
 from tests.scoring_fleet import scoring_fleet
@@ -153,6 +156,40 @@ def test_a_late_window_scores_only_what_is_past_the_mark_by_then(fleet: Schedule
     fleet.work()
     assert fleet.scoring.rows("out/2026-01-09")[0]["x"] == 60
     assert mark(fleet) == "6"
+
+
+class Stalled(JobRepair):
+    """A hub that stalls between its decision and what it begins, while others go on."""
+
+    def __init__(self, database: Database, meanwhile: Callable[[], None]) -> None:
+        super().__init__(database)
+        self._todo = [lambda: None, meanwhile]
+
+    @contextmanager
+    def duty(self, key: int) -> Iterator[Cursor | None]:
+        if self._todo:
+            self._todo.pop(0)()
+        with super().duty(key) as cursor:
+            yield cursor
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_hub_that_stalls_begins_no_window_on_what_was_true_before(fleet: ScheduleFleet, ends: bool) -> None:
+    def another_begins_the_night() -> None:
+        fleet.set_clock(NOON + DAY)
+        assert fleet.firing.run_once() == 1
+        if ends:
+            fleet.scoring.end(fleet.scoring.scorer.find()[0])
+
+    by_column(fleet)
+    write(fleet, "a", [1, 2])
+    fleet.scheduler.backfill("nightly", DateRange(date(2026, 1, 9), date(2026, 1, 9)))
+    database = fleet.scoring.database
+    fleet.another_hub(database, Stalled(database, another_begins_the_night)).run_once()
+    (begun,) = fleet.scoring.scorer.find()
+    fleet.scoring.end(begun)
+    fleet.work()
+    assert (fleet.history(), mark(fleet)) == ([("01-09", "skipped"), ("01-11", "complete")], "2")
 
 
 def test_a_new_schedule_of_the_same_name_begins_with_every_row(fleet: ScheduleFleet) -> None:
