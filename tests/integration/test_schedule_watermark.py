@@ -158,6 +158,25 @@ def test_a_late_window_scores_only_what_is_past_the_mark_by_then(fleet: Schedule
     assert mark(fleet) == "6"
 
 
+@pytest.mark.parametrize(("remains", "code"), [(True, "input_changed"), (False, "not_found")])
+def test_rows_of_a_file_that_is_not_what_it_was_are_left_to_the_next_window(
+    fleet: ScheduleFleet, remains: bool, code: str
+) -> None:
+    by_column(fleet)
+    write(fleet, "a", [1, 2])
+    write(fleet, "b", [3])
+    fleet.set_clock(NOON + DAY)
+    fleet.firing.run_once()
+    fleet.scoring.plan()
+    (fleet.scoring.directory / "in" / "a.parquet").unlink()
+    write(fleet, "a" if remains else "c", [1, 2, 4])
+    status = fleet.scoring.end(fleet.scoring.scorer.find()[0])
+    assert (status.state, status.error and status.error["code"]) == ("failed", code)
+    assert mark(fleet) is None
+    night(fleet, 12)
+    assert (sorted(scored(fleet, 12)), mark(fleet)) == ([1, 2, 3, 4], "4")
+
+
 class Stalled(JobRepair):
     """A hub that stalls between its decision and what it begins, while others go on."""
 
