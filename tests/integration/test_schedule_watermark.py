@@ -137,6 +137,20 @@ def test_a_hub_that_goes_anywhere_in_between_costs_no_row_and_doubles_none(
     assert scored(fleet, 12) == [8]
 
 
+def test_a_mark_far_too_great_is_forgotten_with_its_schedule(fleet: ScheduleFleet) -> None:
+    by_column(fleet)
+    write(fleet, "a", [1, 2, 10**12])
+    night(fleet, 11)
+    write(fleet, "b", [3])
+    night(fleet, 12)
+    assert (fleet.window().state, why(fleet)[0]) == ("skipped", "nothing_new")
+    write(fleet, "a", [1, 2, None])
+    fleet.scheduler.remove("nightly")
+    by_column(fleet)
+    night(fleet, 13)
+    assert (scored(fleet, 13), mark(fleet)) == ([1, 2, 3], "3")
+
+
 def test_a_mark_outlives_the_scorings_that_made_it(fleet: ScheduleFleet) -> None:
     by_column(fleet)
     write(fleet, "a", [1, 2])
