@@ -75,9 +75,11 @@ def rows_past(
     """The rows of a file past a mark, from row `first` on, rising: their numbers and values by row group."""
     with closing(open_parquet(source)) as file, parquet_errors(source.url):
         limit = _limit(_field(file.schema_arrow, column, source), after)
-        wanted = groups_that_may_hold(source, None if limit is None else pc.field(column) > limit)
+        groups = range(file.metadata.num_row_groups)
+        # Without a limit there is nothing to rule out, and the file need not be opened another time.
+        wanted = groups if limit is None else groups_that_may_hold(source, pc.field(column) > limit)
         start = 0
-        for group in range(file.metadata.num_row_groups):
+        for group in groups:
             end = start + file.metadata.row_group(group).num_rows
             if group in wanted and end > first:
                 values = file.read_row_group(group, columns=[column])[column]
