@@ -238,13 +238,18 @@ def test_a_new_schedule_of_the_same_name_begins_with_every_row(fleet: ScheduleFl
 
 
 @pytest.mark.parametrize(
-    ("column", "said"), [("m", "has no column 'm'"), ("words", "which has no order to go by")]
+    ("column", "said"),
+    [
+        ("m", "has no column 'm'"),
+        ("words", "which has no order to go by"),
+        ("half", "is halffloat, which has no order to go by"),
+    ],
 )
 def test_a_column_that_cannot_be_gone_by_fails_the_window_and_says_so(
     fleet: ScheduleFleet, column: str, said: str
 ) -> None:
     by_column(fleet, column=column)
-    table = pa.table({"n": [1], "x": [1], "words": [["a"]]})
+    table = pa.table({"n": [1], "x": [1], "words": [["a"]], "half": pa.array([1.0], pa.float16())})
     pq.write_table(table, fleet.scoring.directory / "in" / "a.parquet")
     night(fleet, 11)
     assert fleet.window().state == "failed"
