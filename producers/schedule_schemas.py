@@ -32,7 +32,9 @@ class ScheduleBody(BaseModel):
     finish_by: str | None = Field(None, description="HH:MM in the time zone: warn if it will be later.")
     may_raise_priority: bool = Field(False, description="From bulk to standard, if it will be later.")
     incremental: bool = Field(False, description="Score only files that no earlier window has.")
-    incremental_by: str | None = Field(None, description="Score only rows beyond the last in this column.")
+    incremental_by: str | None = Field(
+        None, description="Score only rows whose value in this column is greater than any scored before."
+    )
 
 
 class RunBody(BaseModel):

@@ -37,10 +37,10 @@ class ScheduleFleet:
         self.scheduler = Scheduler(self.repository, self.scoring.registry)
         self.firing = self.another_hub(self.scoring.database)
 
-    def another_hub(self, database: Database) -> ScheduleFiring:
-        """The duty as another hub has it."""
+    def another_hub(self, database: Database, repair: JobRepair | None = None) -> ScheduleFiring:
+        """The duty as another hub has it, over transactions of the test's choosing if it gives any."""
         return ScheduleFiring(
-            JobRepair(database),
+            repair or JobRepair(database),
             ModelRegistry(database),
             WorkerRegistry(database),
             store_url=self.scoring.store.url,

@@ -90,7 +90,10 @@ class ScheduleFiring:
                 window = None if cursor is None else rounds.lock(cursor, known.id, due.start)
                 if cursor is None or window is None:
                     return False
-                state = self._score(cursor, known, window)
+                current = rounds.goes_on(cursor, known) if known.definition.grows else known
+                if current is None:
+                    return False
+                state = self._score(cursor, current, window)
         except SettingsError as error:
             self._wait(known, error)
             return False

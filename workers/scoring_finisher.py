@@ -71,7 +71,8 @@ class ScoringFinisher:
             if cursor is None or scoring is None:
                 return False
             try:
-                error = progress.too_many_errors(scoring) or self._publish(cursor, scoring)
+                refusal = progress.too_many_errors(scoring) or progress.gone_unread(cursor, scoring)
+                error = refusal or self._publish(cursor, scoring)
             except SettingsError as refused:
                 self._wait(id, refused)
                 return False

@@ -33,7 +33,7 @@ def read_schedule_document(document: Mapping[str, Any]) -> ScheduleStatus:
     return ScheduleStatus(
         name=document["name"],
         definition={name: value for name, value in document.items() if name not in about},
-        watermark=document["watermark"],
+        watermark=document.get("watermark"),  # older APIs know none
         paused=document["paused"],
         next_windows=[datetime.fromisoformat(start) for start in document["next_windows"]],
         backfill=BackfillStatus(**document["backfill"]),

@@ -60,7 +60,9 @@ PRIORITIES = ["interactive", "standard", "bulk"]
 @click.option("--finish-by", metavar="HH:MM", help="Warn when the measured rate says it will be later.")
 @click.option("--may-raise-priority", is_flag=True, help="And let the rest go as standard instead of bulk.")
 @click.option("--incremental", is_flag=True, help="Score only files that no earlier window has.")
-@click.option("--incremental-by", metavar="COLUMN", help="Score only rows beyond the last one in COLUMN.")
+@click.option(
+    "--incremental-by", metavar="COLUMN", help="Score only rows with a COLUMN greater than any scored before."
+)
 @as_json_option
 def add(
     name: str,

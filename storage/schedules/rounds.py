@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -52,6 +52,14 @@ LOCK = f"""
 SELECT {WINDOW_COLUMNS}, NULL AS scoring_state FROM schedule_windows AS w
 WHERE schedule = %(schedule)s AND start = %(start)s AND w.state = '{WindowState.PENDING}'
 FOR UPDATE SKIP LOCKED
+"""
+
+# One statement, so that it is one snapshot: a scoring's end and its mark are seen together or not at all.
+GOES_ON_AFTER = f"""
+SELECT watermark FROM schedules WHERE id = %(schedule)s AND NOT EXISTS (
+    SELECT FROM schedule_windows AS w JOIN scorings AS s ON s.id = w.scoring
+    WHERE w.schedule = schedules.id AND w.state = '{WindowState.STARTED}'
+      AND s.state = '{ScoringState.RUNNING}')
 """
 
 START = f"""
@@ -157,6 +165,16 @@ def lock(cursor: Cursor, schedule: UUID, start: datetime) -> Window | None:
     cursor.execute(LOCK, {"schedule": schedule, "start": start})
     found = fetch_all(cursor)
     return window(found[0]) if found else None
+
+
+def goes_on(cursor: Cursor, known: Schedule) -> Schedule | None:
+    """A growing schedule as its last window has left it; None while one of its windows is under way.
+
+    Who holds the duty's lock begins a window after that: what was decided on before may be out of date.
+    """
+    cursor.execute(GOES_ON_AFTER, {"schedule": known.id})
+    found = cursor.fetchone()
+    return None if found is None else replace(known, watermark=mark(found[0]))
 
 
 def begin(

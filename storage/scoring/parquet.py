@@ -55,8 +55,8 @@ def open_parquet(source: Source) -> pq.ParquetFile:
     return parquet
 
 
-def groups_that_may_hold(source: Source, condition: ds.Expression | None) -> frozenset[int]:
-    """The row groups of a file whose statistics do not rule a condition out; all if there is none."""
+def groups_that_may_hold(source: Source, condition: ds.Expression) -> frozenset[int]:
+    """The row groups of a file whose statistics do not rule a condition out."""
     with closing(_arrow_file(source, open_source(source))) as file, parquet_errors(source.url):
         fragment = ds.ParquetFileFormat().make_fragment(file)
         parts = fragment.split_by_row_group(condition, schema=fragment.physical_schema)

@@ -11,13 +11,14 @@ from uuid import UUID
 from psycopg2.extras import Json, execute_values
 
 from shunter.storage.database import Cursor, fetch_all
+from shunter.storage.errors import NotFound, ObjectNotFound
 from shunter.storage.ids import new_ids
 from shunter.storage.job import JobState, NewJob, Priority
 from shunter.storage.job_insertion import insert_jobs
 from shunter.storage.scoring.chunk import Chunk, Place, Span, encode_chunk
 from shunter.storage.scoring.destination import open_destination
 from shunter.storage.scoring.repository import COLUMNS, OPEN_JOBS, scoring
-from shunter.storage.scoring.sources import Source
+from shunter.storage.scoring.sources import InputChanged, Source
 from shunter.storage.scoring.spec import Scoring, ScoringState, errors_allowed
 
 UNDER_WAY = f"SELECT id FROM scorings WHERE state = '{ScoringState.RUNNING}' ORDER BY id"
@@ -78,6 +79,11 @@ WHERE scoring = %(id)s AND number >= %(first)s AND rows_failed > 0 ORDER BY numb
 SCHEMAS = """
 SELECT part ->> 'schema' AS schema FROM scoring_chunks
 WHERE scoring = %s AND part ->> 'schema' IS NOT NULL GROUP BY 1 ORDER BY min(number)
+"""
+
+GONE = """
+SELECT error FROM scoring_chunks WHERE scoring = %(id)s AND error ->> 'code' = ANY(%(codes)s)
+ORDER BY number LIMIT 1
 """
 
 PAGE = 256
@@ -187,6 +193,19 @@ def finished(cursor: Cursor, id: UUID) -> Scoring | None:
         return None
     cursor.execute(OPEN_JOBS, (id,))
     return standing.scoring if cursor.fetchone() is None else None
+
+
+def gone_unread(cursor: Cursor, scoring: Scoring) -> dict[str, Any] | None:
+    """Why no mark may move past a window's rows, if so: a file is not any more what it was.
+
+    Nobody has read such rows, and --retry-errors cannot either: they are left to the next window.
+    """
+    if scoring.spec.watermark is None or scoring.spec.retries is not None:
+        return None
+    codes = [InputChanged.code, NotFound.code, ObjectNotFound.code]
+    cursor.execute(GONE, {"id": scoring.id, "codes": codes})
+    found = cursor.fetchone()
+    return None if found is None else dict(found[0])
 
 
 def schemas(cursor: Cursor, id: UUID) -> list[str]:

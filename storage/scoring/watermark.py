@@ -22,7 +22,7 @@ Numbers = NDArray[np.int64]
 
 KINDS = (
     ("integer", types.is_integer),
-    ("float", types.is_floating),
+    ("float", lambda type: types.is_floating(type) and not types.is_float16(type)),
     ("decimal", types.is_decimal),
     ("date", types.is_date),
     ("instant", lambda type: types.is_timestamp(type) and type.tz is not None),
@@ -40,6 +40,19 @@ def survey(
     Only the column is read, and only row groups whose statistics do not rule it out. Raises InvalidInput if
     it is not there, or has no order, UnreadableInput, NotFound, Unavailable.
     """
+    try:
+        return _survey(sources, column, after)
+    except pa.ArrowException as error:
+        reason = str(error).partition("\n")[0]
+        raise InvalidInput(
+            f"column {column!r} has no order that goes through all files: {reason}: write them with one type",
+            field="incremental_by",
+        ) from error
+
+
+def _survey(
+    sources: Sequence[Source], column: str, after: Mark | None
+) -> tuple[list[Source], int, Watermark | None]:
     files: list[Source] = []
     rows = 0
     greatest: Any = None
@@ -62,9 +75,11 @@ def rows_past(
     """The rows of a file past a mark, from row `first` on, rising: their numbers and values by row group."""
     with closing(open_parquet(source)) as file, parquet_errors(source.url):
         limit = _limit(_field(file.schema_arrow, column, source), after)
-        wanted = groups_that_may_hold(source, None if limit is None else pc.field(column) > limit)
+        groups = range(file.metadata.num_row_groups)
+        # Without a limit there is nothing to rule out, and the file need not be opened another time.
+        wanted = groups if limit is None else groups_that_may_hold(source, pc.field(column) > limit)
         start = 0
-        for group in range(file.metadata.num_row_groups):
+        for group in groups:
             end = start + file.metadata.row_group(group).num_rows
             if group in wanted and end > first:
                 values = file.read_row_group(group, columns=[column])[column]
@@ -162,4 +177,7 @@ def _kind(column: str, type: pa.DataType) -> str:
 
 
 def _text(value: pa.Scalar) -> str:
+    if types.is_timestamp(value.type) and value.type.tz is not None:
+        # In UTC, which is also read without a database of zones, or where nobody knows the column's.
+        return f"{value.cast(pa.timestamp(value.type.unit)).cast(pa.string()).as_py()}Z"
     return str(value.cast(pa.string()).as_py())

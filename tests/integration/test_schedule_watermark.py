@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 
 from shunter.producers.schedules.request import DateRange
 from shunter.storage import failpoints
+from shunter.storage.database import Cursor, Database
 from shunter.storage.errors import Unavailable
+from shunter.storage.job_repair import JobRepair
 from tests.integration.test_schedule_retention import forget
 from tests.schedule_fleet import ScheduleFleet, schedule_fleet
 from tests.scoring_fleet import scoring_fleet
@@ -134,6 +137,20 @@ def test_a_hub_that_goes_anywhere_in_between_costs_no_row_and_doubles_none(
     assert scored(fleet, 12) == [8]
 
 
+def test_a_mark_far_too_great_is_forgotten_with_its_schedule(fleet: ScheduleFleet) -> None:
+    by_column(fleet)
+    write(fleet, "a", [1, 2, 10**12])
+    night(fleet, 11)
+    write(fleet, "b", [3])
+    night(fleet, 12)
+    assert (fleet.window().state, why(fleet)[0]) == ("skipped", "nothing_new")
+    write(fleet, "a", [1, 2, None])
+    fleet.scheduler.remove("nightly")
+    by_column(fleet)
+    night(fleet, 13)
+    assert (scored(fleet, 13), mark(fleet)) == ([1, 2, 3], "3")
+
+
 def test_a_mark_outlives_the_scorings_that_made_it(fleet: ScheduleFleet) -> None:
     by_column(fleet)
     write(fleet, "a", [1, 2])
@@ -155,6 +172,59 @@ def test_a_late_window_scores_only_what_is_past_the_mark_by_then(fleet: Schedule
     assert mark(fleet) == "6"
 
 
+@pytest.mark.parametrize(("remains", "code"), [(True, "input_changed"), (False, "not_found")])
+def test_rows_of_a_file_that_is_not_what_it_was_are_left_to_the_next_window(
+    fleet: ScheduleFleet, remains: bool, code: str
+) -> None:
+    by_column(fleet)
+    write(fleet, "a", [1, 2])
+    write(fleet, "b", [3])
+    fleet.set_clock(NOON + DAY)
+    fleet.firing.run_once()
+    fleet.scoring.plan()
+    (fleet.scoring.directory / "in" / "a.parquet").unlink()
+    write(fleet, "a" if remains else "c", [1, 2, 4])
+    status = fleet.scoring.end(fleet.scoring.scorer.find()[0])
+    assert (status.state, status.error and status.error["code"]) == ("failed", code)
+    assert mark(fleet) is None
+    night(fleet, 12)
+    assert (sorted(scored(fleet, 12)), mark(fleet)) == ([1, 2, 3, 4], "4")
+
+
+class Stalled(JobRepair):
+    """A hub that stalls between its decision and what it begins, while others go on."""
+
+    def __init__(self, database: Database, meanwhile: Callable[[], None]) -> None:
+        super().__init__(database)
+        self._todo = [lambda: None, meanwhile]
+
+    @contextmanager
+    def duty(self, key: int) -> Iterator[Cursor | None]:
+        if self._todo:
+            self._todo.pop(0)()
+        with super().duty(key) as cursor:
+            yield cursor
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_hub_that_stalls_begins_no_window_on_what_was_true_before(fleet: ScheduleFleet, ends: bool) -> None:
+    def another_begins_the_night() -> None:
+        fleet.set_clock(NOON + DAY)
+        assert fleet.firing.run_once() == 1
+        if ends:
+            fleet.scoring.end(fleet.scoring.scorer.find()[0])
+
+    by_column(fleet)
+    write(fleet, "a", [1, 2])
+    fleet.scheduler.backfill("nightly", DateRange(date(2026, 1, 9), date(2026, 1, 9)))
+    database = fleet.scoring.database
+    fleet.another_hub(database, Stalled(database, another_begins_the_night)).run_once()
+    (begun,) = fleet.scoring.scorer.find()
+    fleet.scoring.end(begun)
+    fleet.work()
+    assert (fleet.history(), mark(fleet)) == ([("01-09", "skipped"), ("01-11", "complete")], "2")
+
+
 def test_a_new_schedule_of_the_same_name_begins_with_every_row(fleet: ScheduleFleet) -> None:
     by_column(fleet)
     write(fleet, "a", [1, 2])
@@ -168,13 +238,18 @@ def test_a_new_schedule_of_the_same_name_begins_with_every_row(fleet: ScheduleFl
 
 
 @pytest.mark.parametrize(
-    ("column", "said"), [("m", "has no column 'm'"), ("words", "which has no order to go by")]
+    ("column", "said"),
+    [
+        ("m", "has no column 'm'"),
+        ("words", "which has no order to go by"),
+        ("half", "is halffloat, which has no order to go by"),
+    ],
 )
 def test_a_column_that_cannot_be_gone_by_fails_the_window_and_says_so(
     fleet: ScheduleFleet, column: str, said: str
 ) -> None:
     by_column(fleet, column=column)
-    table = pa.table({"n": [1], "x": [1], "words": [["a"]]})
+    table = pa.table({"n": [1], "x": [1], "words": [["a"]], "half": pa.array([1.0], pa.float16())})
     pq.write_table(table, fleet.scoring.directory / "in" / "a.parquet")
     night(fleet, 11)
     assert fleet.window().state == "failed"

@@ -74,6 +74,8 @@ MIDNIGHT = datetime(2026, 10, 25, tzinfo=UTC)
         (pa.timestamp("ns"), [1_234_567_890_123_456_788, 1_234_567_890_123_456_789]),
         # The hour that Berlin has twice.
         (pa.timestamp("us", "Europe/Berlin"), [MIDNIGHT, MIDNIGHT + timedelta(hours=1)]),
+        (pa.timestamp("ns", "Nowhere/Else"), [1_234_567_890_123_456_788, 1_234_567_890_123_456_789]),
+        (pa.timestamp("s", "+05:30"), [MIDNIGHT, MIDNIGHT + timedelta(seconds=1)]),
         (pa.string(), ["Zebra", "ähre"]),
         (pa.large_string(), ["a", "b"]),
     ],
@@ -95,6 +97,7 @@ def test_a_mark_is_read_as_it_was_written(tmp_path: Path, type: pa.DataType, val
     [
         (pa.array([True]), None, "is bool, which has no order"),
         (pa.array([[1]]), None, "which has no order"),
+        (pa.array([1.0, 2.0], pa.float16()), None, "is halffloat, which has no order"),
         (pa.array(["5"]), FIVE, "has become text, and the mark 5 is integer"),
         (pa.array([0], pa.int8()), Mark("integer", "1000"), "the mark 1000 is no int8"),
     ],
@@ -104,6 +107,20 @@ def test_a_column_without_an_order_or_with_another_one_is_refused(
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
         survey([file_of(tmp_path, values)], "n", after)
+
+
+def test_an_instant_is_told_in_utc_and_read_as_it_was_told_before(tmp_path: Path) -> None:
+    source = file_of(tmp_path, pa.array([MIDNIGHT], pa.timestamp("us", "Europe/Berlin")))
+    _, _, watermark = survey([source], "n", None)
+    assert watermark is not None
+    assert watermark.until == Mark("instant", "2026-10-25 00:00:00.000000Z")
+    assert survey([source], "n", Mark("instant", "2026-10-25 02:00:00.000000+0200")) == ([], 0, None)
+
+
+def test_files_whose_types_have_no_common_order_are_refused(tmp_path: Path) -> None:
+    numbers, text = file_of(tmp_path, [1], name="a"), file_of(tmp_path, ["1"], name="b")
+    with pytest.raises(InvalidInput, match="column 'n' has no order that goes through all files"):
+        survey([numbers, text], "n", None)
 
 
 def test_a_column_that_is_not_there_is_named_with_its_likeness(tmp_path: Path) -> None:
