@@ -20,7 +20,7 @@ PYTEST = (sys.executable, "-m", "pytest", "-q", "--no-header")
 def main() -> int:
     """Returns the exit code: 1 if any test failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--at-once", type=int, default=5)
+    parser.add_argument("--at-once", type=int, default=4)
     at_once: int = parser.parse_args().at_once
     listing = _pytest(["--collect-only", *_chosen(), str(Path(__file__).parent)])
     tests = [line for line in listing.stdout.splitlines() if "::" in line]
