@@ -10,8 +10,8 @@ import pytest
 import redis
 from hypothesis import settings
 
-# A client opens one of these two at its first use, which may be in a thread: pytest rewrites what is imported, and
-# CPython 3.11 may fail when threads make syntax trees at once. https://github.com/python/cpython/issues/106905
+# A client opens one of these two at its first use, maybe in a thread: pytest rewrites what is imported,
+# and in CPython 3.11 two threads may fail at that (https://github.com/python/cpython/issues/106905).
 import shunter.producers.direct
 import shunter.producers.http  # noqa: F401
 from shunter.embedded import EmbeddedServer, start_postgres, start_redis
