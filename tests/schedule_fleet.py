@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.worker_registry import WorkerRegistry
 from shunter.workers.schedule_firing import ScheduleFiring
 from tests.scoring_fleet import MODEL, ScoringFleet, write_lines
+
+NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
+"""When a fleet begins."""
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,21 +15,13 @@ from shunter.storage.errors import Conflict, InvalidInput, NotFound
 from shunter.storage.scoring.request import ScoringRequest
 from shunter.storage.settings import Settings
 from tests.api_server import serving
-from tests.schedule_fleet import ScheduleFleet, schedule_fleet
-from tests.scoring_fleet import MODEL, scoring_fleet
-
-NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
+from tests.schedule_fleet import NOON, ScheduleFleet
+from tests.scoring_fleet import MODEL
 
 
 @pytest.fixture
-def fleet(
-    database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ScheduleFleet]:
-    with (
-        scoring_fleet(database_url, redis_url, tmp_path) as scoring,
-        schedule_fleet(scoring, monkeypatch, NOON) as fleet,
-    ):
-        yield fleet
+def fleet(nightly_fleet: ScheduleFleet) -> ScheduleFleet:
+    return nightly_fleet
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, date, datetime
-from pathlib import Path
+from datetime import date
 from uuid import UUID
 
 import numpy as np
@@ -13,22 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from shunter.producers.schedules.request import DateRange
-from tests.schedule_fleet import ScheduleFleet, schedule_fleet
-from tests.scoring_fleet import scoring_fleet
+from tests.schedule_fleet import ScheduleFleet
 
-NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
 ROWS = 400
 
 
 @pytest.fixture
-def fleet(
-    database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ScheduleFleet]:
-    with (
-        scoring_fleet(database_url, redis_url, tmp_path) as scoring,
-        schedule_fleet(scoring, monkeypatch, NOON) as fleet,
-    ):
-        yield fleet
+def fleet(nightly_fleet: ScheduleFleet) -> ScheduleFleet:
+    return nightly_fleet
 
 
 def write_day(fleet: ScheduleFleet, day: int, *, moved: float = 0.0) -> None:

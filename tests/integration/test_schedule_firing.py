@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,23 +14,15 @@ from shunter.storage import failpoints
 from shunter.storage.database import Database
 from shunter.storage.errors import DatabaseUnavailable, InvalidInput, UnknownModel
 from shunter.storage.schedules.repository import ScheduleExists, UnknownSchedule
-from tests.schedule_fleet import ScheduleFleet, schedule_fleet
-from tests.scoring_fleet import MODEL, scoring_fleet, write_lines
+from tests.schedule_fleet import NOON, ScheduleFleet
+from tests.scoring_fleet import MODEL, write_lines
 
-NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def fleet(
-    database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ScheduleFleet]:
-    with (
-        scoring_fleet(database_url, redis_url, tmp_path) as scoring,
-        schedule_fleet(scoring, monkeypatch, NOON) as fleet,
-    ):
-        yield fleet
-    failpoints.arm("")
+def fleet(nightly_fleet: ScheduleFleet) -> ScheduleFleet:
+    return nightly_fleet
 
 
 def nightly(fleet: ScheduleFleet, **options: Any) -> None:

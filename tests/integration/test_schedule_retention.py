@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -12,22 +10,15 @@ from shunter.storage.job_repair import JobRepair
 from shunter.storage.job_retention import Keep
 from shunter.storage.scoring.retention import ScoringRetention
 from shunter.workers.scoring_retention import ForgetScorings
-from tests.schedule_fleet import ScheduleFleet, schedule_fleet
-from tests.scoring_fleet import scoring_fleet, write_lines
+from tests.schedule_fleet import NOON, ScheduleFleet
+from tests.scoring_fleet import write_lines
 
-NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def fleet(
-    database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ScheduleFleet]:
-    with (
-        scoring_fleet(database_url, redis_url, tmp_path) as scoring,
-        schedule_fleet(scoring, monkeypatch, NOON) as fleet,
-    ):
-        yield fleet
+def fleet(nightly_fleet: ScheduleFleet) -> ScheduleFleet:
+    return nightly_fleet
 
 
 def forget(fleet: ScheduleFleet) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -19,23 +18,14 @@ from shunter.storage.database import Cursor, Database
 from shunter.storage.errors import Unavailable
 from shunter.storage.job_repair import JobRepair
 from tests.integration.test_schedule_retention import forget
-from tests.schedule_fleet import ScheduleFleet, schedule_fleet
-from tests.scoring_fleet import scoring_fleet
+from tests.schedule_fleet import NOON, ScheduleFleet
 
-NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def fleet(
-    database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ScheduleFleet]:
-    with (
-        scoring_fleet(database_url, redis_url, tmp_path) as scoring,
-        schedule_fleet(scoring, monkeypatch, NOON) as fleet,
-    ):
-        yield fleet
-    failpoints.arm("")
+def fleet(nightly_fleet: ScheduleFleet) -> ScheduleFleet:
+    return nightly_fleet
 
 
 def by_column(fleet: ScheduleFleet, *, column: str = "n", **options: Any) -> None:
