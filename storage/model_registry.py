@@ -227,4 +227,7 @@ def _unknown(name: str, version: int | None, models: Sequence[RegisteredModel]) 
         return UnknownModel(f"model {name!r} has no version {version}: it has {have}", field="version")
     near = difflib.get_close_matches(name, names, n=1)
     known = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names) or 'none yet'}"
-    return UnknownModel(f"no model is called {name!r}: {known}", field="model")
+    return UnknownModel(
+        f"no model is called {name!r}: {known}; a worker that runs registers a new directory within seconds",
+        field="model",
+    )
