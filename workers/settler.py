@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -39,6 +39,10 @@ MAX_ANNOUNCED = 16
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 
 
+Announce = Callable[[Collection[UUID]], None]
+"""Tells whoever waits that these jobs have ended; as good as it can, and raising nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """An outcome, and the worker whose claim it was."""
@@ -64,7 +68,7 @@ class Settler:
         lists: Lists,
         mailbox: Callable[[Any], None],
         *,
-        announce: Callable[[Collection[UUID]], None],
+        announce: Announce,
     ) -> None:
         self._announce = announce
         self._repository = repository
@@ -107,7 +111,7 @@ class Settler:
     def _write_here(self, settlements: Sequence[Settlement]) -> None:
         try:
             for part in parts(settlements):
-                self._write_once(part)
+                self._write_once(part, announce=self._announce_here)
         except DatabaseUnavailable:
             # The other thread has the time to try again; what is written already stays as it is.
             self._queue.put(settlements)
@@ -130,7 +134,7 @@ class Settler:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                self._write_once(batch)
+                self._write_once(batch, announce=self._announce)
                 return
             except DatabaseUnavailable as error:
                 log.warning("%d outcomes wait to be written: %s", len(batch), error)
@@ -138,7 +142,7 @@ class Settler:
                 threading.Event().wait(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    def _write_once(self, batch: Sequence[Settlement]) -> None:
+    def _write_once(self, batch: Sequence[Settlement], *, announce: Announce) -> None:
         """Write outcomes of one worker; DatabaseUnavailable leaves it unknown whether they are written."""
         outcomes = [settlement.outcome for settlement in batch]
         try:
@@ -146,27 +150,29 @@ class Settler:
             written = self._repository.settle(outcomes, worker=batch[0].worker)
             failpoints.hit("settle.committed")
         except psycopg2.DataError as error:
-            self._write_apart(batch, error)
+            self._write_apart(batch, error, announce=announce)
             return
         if len(written) < len(outcomes):
             written |= self._written_before(outcomes, written)
         if len(written) <= MAX_ANNOUNCED:
-            self._announce([o.id for o in outcomes if o.id in written and o.state.terminal])
+            announce([o.id for o in outcomes if o.id in written and o.state.terminal])
         self._push_back([o.id for o in outcomes if o.move is Move.RETURN and o.id in written])
         self._mailbox(Settled(tuple(batch), frozenset(written)))
 
-    def _write_apart(self, batch: Sequence[Settlement], error: psycopg2.DataError) -> None:
+    def _write_apart(
+        self, batch: Sequence[Settlement], error: psycopg2.DataError, *, announce: Announce
+    ) -> None:
         """Postgres cannot hold one of these outcomes: that job fails, and no other."""
         if len(batch) > 1:
             for settlement in batch:
-                self._write_once([settlement])
+                self._write_once([settlement], announce=announce)
             return
         (refused,) = batch
         outcome = refused.outcome
         log.error("Postgres refuses the outcome of job %s: %s", outcome.id, error)
         rows = outcome.rows_succeeded + outcome.rows_failed
         plain = failed(outcome.id, outcome.epoch, code="bad_outcome", message=str(error), rows=rows)
-        self._write_once([replace(refused, outcome=plain)])
+        self._write_once([replace(refused, outcome=plain)], announce=announce)
 
     def _written_before(self, outcomes: Sequence[Outcome], written: set[UUID]) -> set[UUID]:
         """The reply to a commit may have been lost: then the rows already say what we wanted to write."""
@@ -175,6 +181,12 @@ class Settler:
         return {
             o.id for o in rest if o.id in rows and (rows[o.id].epoch, rows[o.id].state) == (o.epoch, o.state)
         }
+
+    def _announce_here(self, ids: Collection[UUID]) -> None:
+        """By this thread, since whoever waits for one of the last jobs waits for nothing else."""
+        if ids:
+            with suppress(QueueUnavailable):
+                self._lists.announce(ids)
 
     def _push_back(self, ids: Sequence[UUID]) -> None:
         """Jobs that go back at once get their envelope at once; the relay is for those that were lost."""
