@@ -34,7 +34,7 @@ def migrate(url: str, revision: str = "head") -> None:
 
     Raises DatabaseUnavailable when Postgres cannot be reached.
     """
-    engine = create_engine(url, pool_size=1)
+    engine = create_engine(url)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -12,9 +12,9 @@ from uuid import UUID
 import psycopg2
 import psycopg2.extras
 import sqlalchemy
-from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.engine import URL, Engine, make_url
 
+from shunter.storage.connections import Connection, Connections
 from shunter.storage.errors import DatabaseUnavailable, SchemaMismatch, SettingsError
 from shunter.storage.ids import uuid_of
 from shunter.storage.settings import redact
@@ -24,6 +24,11 @@ Cursor = psycopg2.extensions.cursor
 CONNECT_TIMEOUT_S = 10
 POOL_SIZE = 4
 """Connections kept open per process; a hub uses one each for claims, settles, heartbeat and duties."""
+
+MORE_CONNECTIONS = 16
+"""So many more at once; they are closed when they are not used any more."""
+
+OPTIONS = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "shunter", "keepalives_idle": 30}
 
 psycopg2.extras.register_uuid()
 
@@ -42,7 +47,6 @@ _OUTAGES = (
     psycopg2.OperationalError,
     psycopg2.InterfaceError,
     psycopg2.errors.ReadOnlySqlTransaction,
-    sqlalchemy.exc.TimeoutError,
 )
 
 _OTHER_SCHEMAS = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
@@ -53,7 +57,8 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
         self.url = url
-        self._engine = create_engine(url, pool_size=pool_size)
+        self._connect, self._kept = _connector(url), pool_size
+        self._connections = self._new_connections()
         _survive_fork(self)
 
     @contextmanager
@@ -77,22 +82,21 @@ class Database:
 
     @contextmanager
     def _cursor(self, *, autocommit: bool) -> Iterator[Cursor]:
-        pool = self._engine.pool
+        connections = self._connections
         try:
-            connection: Any = self._engine.raw_connection()
-        except (*_OUTAGES, sqlalchemy.exc.DBAPIError) as error:
+            connection = connections.take()
+        except _OUTAGES as error:
             raise self._outage(error) from error
         try:
-            connection.driver_connection.autocommit = autocommit
+            connection.autocommit = autocommit
             with connection.cursor() as cursor:
                 yield cursor
             connection.commit()
         except _OUTAGES as error:
-            broken = connection.driver_connection.closed
-            connection.invalidate(error)
-            if broken:
+            if connection.closed:
                 # What ended it may have ended all; a connection that is seldom used would tell hours later.
-                self._engine.dispose()
+                self._close(connections)
+            connection.close()
             raise self._outage(error) from error
         except _OTHER_SCHEMAS as error:
             connection.rollback()
@@ -101,10 +105,7 @@ class Database:
             connection.rollback()
             raise
         finally:
-            if self._engine.pool is not pool and connection.is_valid:
-                # The pool it came from was given up meanwhile, and nobody would take it out again.
-                connection.invalidate()
-            connection.close()
+            connections.give_back(connection)
 
     def revision(self) -> str | None:
         """The migration that the schema is at; None for a role that may not read it."""
@@ -117,12 +118,20 @@ class Database:
         return found
 
     def close(self) -> None:
-        """Close every idle connection."""
-        self._engine.dispose()
+        """Close every idle connection, and those in use when they are used no more."""
+        self._close(self._connections)
 
     def forget(self) -> None:
-        """Drop the connections without closing them: they belong to the parent of a fork."""
-        self._engine.dispose(close=False)
+        """Drop the connections without closing them, which psycopg2 leaves to the parent of a fork."""
+        self._connections = self._new_connections()
+
+    def _new_connections(self) -> Connections:
+        return Connections(self._connect, kept=self._kept, most=self._kept + MORE_CONNECTIONS)
+
+    def _close(self, connections: Connections) -> None:
+        if self._connections is connections:
+            self._connections = self._new_connections()
+        connections.close()
 
     def _mismatch(self, error: BaseException) -> SchemaMismatch:
         return SchemaMismatch(
@@ -136,35 +145,31 @@ class Database:
         return DatabaseUnavailable(f"Postgres at {redact(self.url)} {what}: {cause(self.url, error)}")
 
 
-def create_engine(url: str, *, pool_size: int) -> Engine:
+def create_engine(url: str) -> Engine:
     """SQLAlchemy's engine for a database URL; nothing is connected yet."""
+    return sqlalchemy.create_engine(_parse(url), connect_args=OPTIONS)
+
+
+def _connector(url: str) -> Callable[[], Connection]:
+    """What opens a connection; the URL is read as SQLAlchemy reads it."""
+    parsed = _parse(url)
+    positional, named = parsed.get_dialect()().create_connect_args(parsed)
+
+    def connect() -> Connection:
+        connection: Connection = psycopg2.connect(*positional, **{**named, **OPTIONS})
+        psycopg2.extensions.register_type(_UUIDS, connection)
+        return connection
+
+    return connect
+
+
+def _parse(url: str) -> URL:
     try:
-        parsed = make_url(url).set(drivername="postgresql+psycopg2")
+        return make_url(url).set(drivername="postgresql+psycopg2")
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
         raise SettingsError(
             f"{redact(url)!r} is no database URL: {cause(url, error)}", field="SHUNTER_DATABASE_URL"
         ) from error
-    engine = sqlalchemy.create_engine(
-        parsed,
-        poolclass=QueuePool,
-        pool_size=pool_size,
-        max_overflow=16,
-        pool_pre_ping=False,
-        # The connection that was used last: its server process is awake, and has its caches still.
-        pool_use_lifo=True,
-        connect_args={
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "application_name": "shunter",
-            "keepalives_idle": 30,
-        },
-    )
-    # After SQLAlchemy's own preparations, which choose UUID(text).
-    sqlalchemy.event.listen(engine, "connect", _read_uuids_fast)
-    return engine
-
-
-def _read_uuids_fast(connection: Any, _record: object) -> None:
-    psycopg2.extensions.register_type(_UUIDS, connection)
 
 
 def cause(url: str, error: BaseException) -> str:

@@ -30,11 +30,10 @@ UPDATE jobs SET state = '{JobState.RUNNING}', worker = %(worker)s, epoch = epoch
     not_before = NULL, envelope = {{envelope}}
 {{given}} AND {{named}}.state::text = '{JobState.QUEUED}'
   AND ({{named}}.model, {{named}}.version) IN %(served)s
-  AND ({{named}}.not_before IS NULL OR {{named}}.not_before <= now())
-  AND ({{named}}.deadline_at IS NULL OR {{named}}.deadline_at > now())
+  AND coalesce({{named}}.not_before <= now(), true) AND coalesce({{named}}.deadline_at > now(), true)
 RETURNING jobs.id, epoch, jobs.model, jobs.version, rows, priority, attempts, deaths,
-    extract(epoch FROM jobs.deadline_at - now())::float8 AS deadline_in_s,
-    extract(epoch FROM now() - enqueued_at)::float8 AS queued_s, input, input_key
+    date_part('epoch', jobs.deadline_at - now()) AS deadline_in_s,
+    date_part('epoch', now() - enqueued_at) AS queued_s, input, input_key
 """
 
 CLAIM_ONE = _CLAIM.format(envelope="%(envelope)s", given="WHERE jobs.id = %(id)s", named="jobs")
@@ -53,32 +52,16 @@ WHERE jobs.id = named.id AND jobs.id = ANY(%(ids)s::uuid[])""",
     named="named",
 )
 
-_SETTLE = f"""
+# One job that has ended, without what is for jobs that go back to the queue.
+END_ONE = f"""
 UPDATE jobs SET
-    state = new_state, rows_succeeded = succeeded, rows_failed = failed, attempts = attempts + attempt,
-    output = new_output, output_key = new_output_key, row_errors = new_row_errors::jsonb,
-    error = new_error::jsonb,
-    forward_at = coalesce(now() - make_interval(secs => forward_age), forward_at),
-    finished_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE now() END,
-    worker = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE worker END,
-    started_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE started_at END,
-    enqueued_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN now() ELSE enqueued_at END,
-    not_before = CASE WHEN new_state = '{JobState.QUEUED}' AND retry_in > 0
-                      THEN now() + make_interval(secs => retry_in) END
-FROM {{held}}
-WHERE jobs.id = held.done_id {{pruned}}
-  AND state::text = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = held.done_epoch
-RETURNING jobs.id
+    state = %(state)s, rows_succeeded = %(succeeded)s, rows_failed = %(failed)s,
+    attempts = attempts + %(attempt)s, output = %(output)s, output_key = %(output_key)s,
+    row_errors = %(row_errors)s, error = %(error)s,
+    forward_at = coalesce(now() - make_interval(secs => %(forward_age)s), forward_at), finished_at = now()
+WHERE id = %(id)s AND state::text = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = %(epoch)s
+RETURNING id
 """
-
-SETTLE_ONE = _SETTLE.format(
-    held="""(SELECT %(id)s::uuid AS done_id, %(epoch)s AS done_epoch, %(state)s::job_state AS new_state,
-    %(succeeded)s AS succeeded, %(failed)s AS failed, %(attempt)s AS attempt,
-    %(retry_in)s::float8 AS retry_in, %(forward_age)s::float8 AS forward_age, %(output)s::bytea AS new_output,
-    %(output_key)s::text AS new_output_key, %(row_errors)s::text AS new_row_errors,
-    %(error)s::text AS new_error) AS held""",
-    pruned="",
-)
 
 SETTLE = f"""
 WITH held AS (
@@ -91,7 +74,23 @@ WITH held AS (
         ON done_id = jobs.id AND done_epoch = jobs.epoch
     WHERE jobs.id = ANY(%(ids)s::uuid[]) AND state::text = '{JobState.RUNNING}' AND worker = %(worker)s
     ORDER BY jobs.id FOR UPDATE OF jobs
-)""" + _SETTLE.format(held="held", pruned="AND jobs.id = ANY(%(ids)s::uuid[])")
+)
+UPDATE jobs SET
+    state = new_state, rows_succeeded = succeeded, rows_failed = failed, attempts = attempts + attempt,
+    output = new_output, output_key = new_output_key, row_errors = new_row_errors::jsonb,
+    error = new_error::jsonb,
+    forward_at = coalesce(now() - make_interval(secs => forward_age), forward_at),
+    finished_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE now() END,
+    worker = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE worker END,
+    started_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN NULL ELSE started_at END,
+    enqueued_at = CASE WHEN new_state = '{JobState.QUEUED}' THEN now() ELSE enqueued_at END,
+    not_before = CASE WHEN new_state = '{JobState.QUEUED}' AND retry_in > 0
+                      THEN now() + make_interval(secs => retry_in) END
+FROM held
+WHERE jobs.id = held.done_id AND jobs.id = ANY(%(ids)s::uuid[])
+  AND state::text = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = held.done_epoch
+RETURNING jobs.id
+"""
 
 
 def claim(hints: Mapping[UUID, UUID], *, worker: UUID, served: Collection[tuple[str, int]]) -> Statement:
@@ -106,12 +105,12 @@ def claim(hints: Mapping[UUID, UUID], *, worker: UUID, served: Collection[tuple[
 
 def settle(outcomes: Sequence[Outcome], *, worker: UUID) -> Statement:
     """Write these outcomes where the claim still holds; there must be one at least."""
-    if len(outcomes) == 1:
-        return SETTLE_ONE, {**_settlement(outcomes[0]), "worker": worker}
+    if len(outcomes) == 1 and outcomes[0].state.terminal:
+        return END_ONE, {**_ending(outcomes[0]), "worker": worker}
     return NO_NESTED_LOOP + SETTLE, {**_settlements(outcomes), "worker": worker}
 
 
-def _settlement(outcome: Outcome) -> dict[str, Any]:
+def _ending(outcome: Outcome) -> dict[str, Any]:
     blob = outcome.output
     return {
         "id": outcome.id,
@@ -120,7 +119,6 @@ def _settlement(outcome: Outcome) -> dict[str, Any]:
         "succeeded": outcome.rows_succeeded,
         "failed": outcome.rows_failed,
         "attempt": int(outcome.counts_attempt),
-        "retry_in": outcome.retry_in_s,
         "forward_age": outcome.forward_age_s,
         "output": None if blob is None else blob.inline,
         "output_key": None if blob is None else blob.key,

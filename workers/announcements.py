@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,25 +17,38 @@ from shunter.workers.spans import Spans, spans_of
 class Announcements:
     """`write` sends messages to the hub together and at once; from any thread.
 
-    A message by itself wakes the hub's thread once more, so what is said at one moment is said together.
+    A message by itself wakes the hub's thread once more, so what is said at one moment is said together: that
+    a stage has put its rows down may wait for what is said next.
     """
 
     def __init__(self, line: Line, write: Callable[[Sequence[ToHub]], None]) -> None:
         self._line = line
         self._write = write
+        self._saying = threading.Lock()
+        self._unsaid: list[ToHub] = []
 
     def send(self, *messages: ToHub) -> None:
-        """Tell the hub, before this returns."""
-        self._write(messages)
+        """Tell the hub, before this returns, after whatever is unsaid."""
+        # Within the lock: a stage must not end after its next beginning, which another thread may tell.
+        with self._saying:
+            unsaid, self._unsaid = self._unsaid, []
+            if unsaid or messages:
+                self._write([*unsaid, *messages])
 
     @contextmanager
-    def hold(self, stage: str, spans: Spans) -> Iterator[None]:
-        """Tell the hub which rows a stage holds while the block runs; if that crashes, they stay suspect."""
+    def hold(self, stage: str, spans: Spans, *, goes_on: bool = False) -> Iterator[None]:
+        """Tell the hub which rows a stage holds while the block runs; if that crashes, they stay suspect.
+
+        If it `goes_on`, the end of the stage is told with the next `send`, which must follow at once.
+        """
         if spans:
             self.send(Begun(stage, spans))
         yield
         if spans:
-            self.send(Begun(stage, ()))
+            with self._saying:
+                self._unsaid.append(Begun(stage, ()))
+            if not goes_on:
+                self.send()
 
     def ended(self, *endings: tuple[JobRun, Outcome], besides: Sequence[ToHub] = ()) -> None:
         """Tell outcomes, except of jobs that ended otherwise before, and what is to be said besides."""

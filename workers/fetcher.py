@@ -7,7 +7,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +16,8 @@ import redis
 from shunter.storage import failpoints
 from shunter.storage.envelope import queue_of
 from shunter.storage.errors import QueueUnavailable
-from shunter.storage.push import token_key
 from shunter.workers.lists import Bunch, Lists, Rooms
+from shunter.workers.lookout import Lookout
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,10 @@ FIRST_NAP_S, LONGEST_NAP_S = 0.02, 0.25
 
 STALE_LOOK_S = 2.0
 OUTAGE_PAUSE_S = 0.5
-TOKEN_WAIT_S = 30
 
 
 class Fetcher:
-    """One thread and two connections: one asks, the other waits for tokens.
+    """One thread and two connections: one asks, the other waits for tokens and what comes with them.
 
     `queues` tells which queues Celery's consumer serves now. A queue whose last bunch the hub has not seen
     yet is left alone: the room that was granted for it is spent.
@@ -50,7 +49,7 @@ class Fetcher:
         self._ended: list[UUID] = []
         self._stopping = False
         self._told = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._tokens = _Tokens(lists)
+        self._lookout = Lookout(lists)
         self._nap_s = FIRST_NAP_S
         self._look_at = 0.0
         self._stale_at = 0.0
@@ -95,7 +94,7 @@ class Fetcher:
             self._stopping = True
         self._tell()
         self._thread.join()
-        self._tokens.close()
+        self._lookout.close()
         os.close(self._told)
 
     def _tell(self) -> None:
@@ -112,7 +111,7 @@ class Fetcher:
                 if not silent:
                     log.warning("nothing can be fetched: %s", error)
                 silent = True
-                self._tokens.close()
+                self._lookout.close()
             if stopping:
                 return
             self._sleep(OUTAGE_PAUSE_S if silent else self._rest())
@@ -127,11 +126,8 @@ class Fetcher:
             acks, self._acks = self._acks, []
             refused, self._refused = self._refused, []
             ended, self._ended = self._ended, []
-            served = self._queues()
             # Lists that were empty a moment ago are looked into again when a token comes, or after a nap.
-            looks = now >= self._look_at and not self._stopping
-            open_queues = served - self._unseen if looks else set()
-            rooms = {queue: room for queue, room in self._rooms.items() if queue in open_queues}
+            rooms = self._open_rooms() if now >= self._look_at and not self._stopping else {}
         try:
             if ended:
                 self._lists.announce(ended)
@@ -142,8 +138,6 @@ class Fetcher:
             bunch = self._lists.fetch(rooms, acks) if rooms or acks else None
             if acks:
                 failpoints.hit("ack.sent")
-            if bunch is not None:
-                failpoints.hit("fetch.popped")
         except QueueUnavailable:
             with self._lock:
                 self._acks += acks
@@ -153,11 +147,19 @@ class Fetcher:
             if rooms:
                 self._nap_s = min(self._nap_s * 2, LONGEST_NAP_S)
                 self._look_at = now + self._nap_s
-            return
+        else:
+            self._bring(bunch)
+
+    def _bring(self, bunch: Bunch) -> None:
+        failpoints.hit("fetch.popped")
         self._wake()
         with self._lock:
             self._unseen.update(queue_of(name) for name, _ in bunch.entries)
         self._mailbox(bunch)
+
+    def _open_rooms(self) -> dict[str, Rooms]:
+        served = self._queues() - self._unseen
+        return {queue: room for queue, room in self._rooms.items() if queue in served}
 
     def _rest(self) -> float:
         """Seconds until the lists are looked into again; without room the hub tells when there is some."""
@@ -177,51 +179,23 @@ class Fetcher:
     def _sleep(self, seconds: float) -> None:
         """Until the hub says something, a token comes, or the time has passed."""
         waiting: list[Any] = [self._told]
+        queues = self._queues()
+        with self._lock:
+            granted, rooms = set(self._rooms), {} if self._stopping else self._open_rooms()
         try:
-            waiting += self._tokens.wait_for(sorted(self._queues()))
+            self._lookout.stay_within(queues & granted)
+            waiting += self._lookout.wait_for(sorted(queues), rooms)
         except (QueueUnavailable, redis.exceptions.RedisError, OSError):
-            self._tokens.close()
+            self._lookout.close()
         ready, _, _ = select.select(waiting, [], [], seconds)
         if self._told in ready:
             os.eventfd_read(self._told)
         if len(ready) > (self._told in ready):
             self._wake()
-            self._tokens.take()
+            bunch = self._lookout.take()
+            if bunch is not None:
+                self._bring(bunch)
 
 
 def _size(rooms: Rooms) -> int:
     return sum(room for room, _ in rooms.values())
-
-
-class _Tokens:
-    """A connection that blocks in Redis until a token is pushed for one of the queues."""
-
-    def __init__(self, lists: Lists) -> None:
-        self._lists = lists
-        self._connection: Any = None
-        self._asked: Sequence[str] = ()
-
-    def wait_for(self, queues: Sequence[str]) -> list[Any]:
-        """The socket that becomes readable with the next token; none when there is no queue."""
-        if not queues:
-            return []
-        if self._connection is None:
-            self._connection = self._lists.connection()
-        if not self._asked:
-            self._connection.send_command("BLPOP", *(token_key(queue) for queue in queues), TOKEN_WAIT_S)
-            self._asked = queues
-        return [self._connection._sock]
-
-    def take(self) -> None:
-        """Read the token, or the word that none came."""
-        try:
-            self._connection.read_response()
-            self._asked = ()
-        except (redis.exceptions.RedisError, OSError):
-            self.close()
-
-    def close(self) -> None:
-        """Forget the connection; the next wait makes another."""
-        if self._connection is not None:
-            self._connection.disconnect()
-        self._connection, self._asked = None, ()

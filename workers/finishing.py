@@ -69,6 +69,7 @@ class Finishing:
             finally:
                 self._finishing.release()
         else:
+            self._announcements.send()
             self._results.put(ran)
 
     def run(self) -> None:

@@ -78,7 +78,7 @@ class Forwarding:
         """Gather what there is in the caller's thread, if the model has nothing to do."""
         batch = self._line.batch_if_idle()
         if batch is not None:
-            self._gathered.put(self._gather(batch))
+            self._gathered.put(self._gather(batch, goes_on=True))
 
     def gather(self) -> None:
         """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
@@ -102,15 +102,17 @@ class Forwarding:
                 ran = self._forward(gathered, rows)
                 self._finish(ran, idle=self._line.forwarded())
             else:
+                self._announcements.send()
                 self._line.finished()
                 self._line.forwarded()
 
-    def _gather(self, batch: Batch[JobRun]) -> _Gathered:
+    def _gather(self, batch: Batch[JobRun], *, goes_on: bool = False) -> _Gathered:
         # One at a time, by whatever thread: the hub knows of one bunch of suspects for each stage.
         with self._gathering:
             began = self._clock()
             runs, spans = _runs(batch.rows), row_spans(batch.rows)
-            with self._announcements.hold("gather", spans if self._runner.gathers else ()):
+            held = spans if self._runner.gathers else ()
+            with self._announcements.hold("gather", held, goes_on=goes_on):
                 inputs = self._runner.gather([row.value for row in batch.rows], pad_to=batch.pad_to)
             return _Gathered(batch, runs, spans, inputs, self._clock() - began)
 
@@ -133,7 +135,7 @@ class Forwarding:
         for run in runs:
             run.began_at = began if run.began_at is None else run.began_at
             run.ran_in(note)
-        with self._announcements.hold("forward", spans):
+        with self._announcements.hold("forward", spans, goes_on=True):
             isolated = self._runner.forward(
                 [row.value for row in rows],
                 pad_to=batch.pad_to,

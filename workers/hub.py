@@ -25,7 +25,7 @@ from shunter.workers import messages
 from shunter.workers.claimer import Answering, Claimed, Claimer, ClaimFailed, Reconciled
 from shunter.workers.draining import DRAIN_GRACE_S, Draining
 from shunter.workers.endings import returned
-from shunter.workers.engine_handle import EngineGone, FromEngine
+from shunter.workers.engine_handle import EngineGone, EngineMail, FromEngine
 from shunter.workers.engine_room import EngineRoom
 from shunter.workers.envelope_log import EnvelopeLog, InHand
 from shunter.workers.fetcher import Fetcher
@@ -96,7 +96,7 @@ class Hub:
             holdings=self._holdings,
             device=identity.device,
             object_store=services.object_store,
-            mailbox=self._mailbox.put,
+            mailbox=self._hear,
             settle=self._settle,
             accuse=lambda claims: self._claimer.count_deaths(claims, self._membership.incarnation),
             remember=self._remember,
@@ -138,7 +138,7 @@ class Hub:
             ceilings=services.ceilings,
             mailbox=mailbox,
         )
-        self._fetcher = Fetcher(services.lists, self._wire.queues, mailbox)
+        self._fetcher = Fetcher(services.lists, self._wire.queues, self._receive)
         self._settler = Settler(services.repository, services.lists, mailbox, announce=self._fetcher.announce)
         self._thread = threading.Thread(target=self._loop, name="hub", daemon=True)
         self._thread.start()
@@ -169,6 +169,16 @@ class Hub:
                 self._tick(time.monotonic())
                 self._flush()
 
+    def _receive(self, bunch: Bunch) -> None:
+        """What the fetcher has popped; its thread has nothing better to do than to claim a few jobs."""
+        with self._claimer.helped():
+            self._mailbox.put(bunch)
+
+    def _hear(self, mail: EngineMail) -> None:
+        """What an engine says; with its last word, the thread that listens to it writes the outcomes."""
+        with self._settler.helped():
+            self._mailbox.put(mail)
+
     def _read(self) -> bool:
         """Decide about the mail that there is; whether that made work for the next tick."""
         for _ in range(MAILS_A_TICK):
@@ -178,7 +188,8 @@ class Hub:
             self._handle(mail)
         self._flush()
         # Only now, so that nobody waits for it.
-        self._fetcher.grant(self._intake.rooms() if self._takes else {})
+        if not (self._claimer.keeps or self._settler.keeps):
+            self._fetcher.grant(self._intake.rooms() if self._takes else {})
         return self._places.to_choose or self._draining.begun
 
     def _flush(self) -> None:
@@ -186,7 +197,8 @@ class Hub:
         self._engines.flush()
         if self._unsettled:
             unsettled, self._unsettled = self._unsettled, []
-            self._settler.settle(unsettled)
+            # Then no engine has anything of which the thread that listens to it would hear too late.
+            self._settler.settle(unsettled, last=len(unsettled) == len(self._holdings))
         # Last: the fetcher's thread, awake, would keep the interpreter from this one.
         unacked, self._unacked = self._unacked, []
         for bunch in unacked:

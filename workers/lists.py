@@ -45,6 +45,20 @@ class Bunch:
     kept: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Pop:
+    """The command that pops a bunch, and keeps it under `key`."""
+
+    key: str
+    command: tuple[Any, ...]
+
+    def bunch(self, answer: Sequence[Any]) -> Bunch | None:
+        """What Redis' answer to it means."""
+        kept, *flat = answer
+        entries = tuple((name.decode(), raw) for name, raw in zip(flat[::2], flat[1::2], strict=True))
+        return Bunch(self.key, entries, bool(kept)) if entries else None
+
+
 class Lists:
     """One connection pool to Redis, by whatever kind of URL Celery takes; safe for threads."""
 
@@ -69,6 +83,15 @@ class Lists:
 
     def fetch(self, rooms: Mapping[str, Rooms], acks: Sequence[Bunch] = ()) -> Bunch | None:
         """Drop acked bunches and pop what `rooms` has room for from each queue, in one round trip."""
+        commands = list(_drop(acks))
+        pop = self.pop(rooms) if rooms else None
+        if pop is not None:
+            commands.append(pop.command)
+        answers = self._ask(lambda client: exchange(client, commands)) if commands else []
+        return None if pop is None else pop.bunch(answers[-1])
+
+    def pop(self, rooms: Mapping[str, Rooms]) -> Pop:
+        """How to pop what `rooms`, at least one, has room for from each queue."""
         key = BUNCH_PREFIX + secrets.token_hex(12)
         keys = [list_ for queue in rooms for list_ in lists_of(queue)]
         limits = [
@@ -77,15 +100,8 @@ class Lists:
             for list_ in lists_of(queue)
             for limit in rooms[queue][priority_of(list_)]
         ]
-
-        commands = list(_drop(acks))
-        if rooms:
-            arguments = [INDEX_KEY, key, *keys, len(PRIORITY_STEPS), *limits]
-            commands.append(("EVAL", self._fetch, 2 + len(keys), *arguments))
-        answers = self._ask(lambda client: exchange(client, commands)) if commands else []
-        kept, *flat = answers[-1] if rooms else [1]
-        entries = zip(flat[::2], flat[1::2], strict=True)
-        return Bunch(key, tuple((name.decode(), raw) for name, raw in entries), bool(kept)) if flat else None
+        arguments = (INDEX_KEY, key, *keys, len(PRIORITY_STEPS), *limits)
+        return Pop(key, ("EVAL", self._fetch, 2 + len(keys), *arguments))
 
     def give_back(self, bunches: Sequence[Bunch]) -> int:
         """Put these bunches back at the head of their lists; returns how many envelopes that were."""

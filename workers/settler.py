@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -18,6 +19,7 @@ from shunter.storage.errors import DatabaseUnavailable, QueueUnavailable
 from shunter.storage.job import Move
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.outcome import Outcome, failed
+from shunter.workers.aside import Aside
 from shunter.workers.lists import Lists
 
 log = logging.getLogger(__name__)
@@ -28,10 +30,17 @@ MAX_OUTCOMES = 1000
 MAX_BYTES = 32 * 2**20
 """Bytes of outputs and messages written by one statement."""
 
+FEW_OUTCOMES = 8
+"""To write so few takes hardly more time than to write one."""
+
 MAX_ANNOUNCED = 16
 """So few outcomes are announced to whoever waits; where more end together, asking now and then will do."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
+
+
+Announce = Callable[[Collection[UUID]], None]
+"""Tells whoever waits that these jobs have ended; as good as it can, and raising nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +68,32 @@ class Settler:
         lists: Lists,
         mailbox: Callable[[Any], None],
         *,
-        announce: Callable[[Collection[UUID]], None],
+        announce: Announce,
     ) -> None:
         self._announce = announce
         self._repository = repository
         self._lists = lists
         self._mailbox = mailbox
         self._queue: SimpleQueue[Sequence[Settlement] | None] = SimpleQueue()
+        self._aside: Aside[Sequence[Settlement]] = Aside()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="settler", daemon=True)
         self._thread.start()
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Have outcomes written; Settled follows."""
-        self._queue.put(settlements)
+    def settle(self, settlements: Sequence[Settlement], *, last: bool = False) -> None:
+        """Have outcomes written; Settled follows. The `last` ones that the hub holds keep nobody waiting."""
+        few = last and len(settlements) <= FEW_OUTCOMES
+        if not (few and self._queue.empty() and self._aside.keep(settlements)):
+            self._queue.put(settlements)
+
+    def helped(self) -> AbstractContextManager[None]:
+        """At the end of the block this thread writes the last outcomes that it has handed over."""
+        return self._aside.kept_for(self._write_here)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether this thread is about to write outcomes: then there will be news at once."""
+        return self._aside.keeps
 
     def stop(self, timeout_s: float) -> None:
         """Write what is waiting, then end; after `timeout_s` the rescuer must put the rest back."""
@@ -84,10 +105,16 @@ class Settler:
         more = True
         while more:
             batch, more = self._gather()
-            for worker in {settlement.worker for settlement in batch}:
-                mine = [settlement for settlement in batch if settlement.worker == worker]
-                for part in parts(mine):
-                    self._write(part, worker)
+            for part in parts(batch):
+                self._write(part)
+
+    def _write_here(self, settlements: Sequence[Settlement]) -> None:
+        try:
+            for part in parts(settlements):
+                self._write_once(part, announce=self._announce_here)
+        except DatabaseUnavailable:
+            # The other thread has the time to try again; what is written already stays as it is.
+            self._queue.put(settlements)
 
     def _gather(self) -> tuple[list[Settlement], bool]:
         """All that has come together, at least one; False beside it when nothing more will come."""
@@ -103,43 +130,49 @@ class Settler:
                 return batch, True
         return batch, more is not None
 
-    def _write(self, batch: Sequence[Settlement], worker: UUID) -> None:
-        outcomes = [settlement.outcome for settlement in batch]
-        pause_s, tried = FIRST_PAUSE_S, 0
+    def _write(self, batch: Sequence[Settlement]) -> None:
+        pause_s = FIRST_PAUSE_S
         while True:
             try:
-                failpoints.hit("settle.before")
-                written = self._repository.settle(outcomes, worker=worker)
-                failpoints.hit("settle.committed")
-                if tried:
-                    written |= self._written_before(outcomes, written)
-                break
-            except psycopg2.DataError as error:
-                self._write_apart(batch, worker, error)
+                self._write_once(batch, announce=self._announce)
                 return
             except DatabaseUnavailable as error:
-                log.warning("%d outcomes wait to be written: %s", len(outcomes), error)
-                tried += 1
+                log.warning("%d outcomes wait to be written: %s", len(batch), error)
                 # A stopping hub keeps trying too: its grace time ends the process, not this loop.
                 threading.Event().wait(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    def _write_once(self, batch: Sequence[Settlement], *, announce: Announce) -> None:
+        """Write outcomes of one worker; DatabaseUnavailable leaves it unknown whether they are written."""
+        outcomes = [settlement.outcome for settlement in batch]
+        try:
+            failpoints.hit("settle.before")
+            written = self._repository.settle(outcomes, worker=batch[0].worker)
+            failpoints.hit("settle.committed")
+        except psycopg2.DataError as error:
+            self._write_apart(batch, error, announce=announce)
+            return
+        if len(written) < len(outcomes):
+            written |= self._written_before(outcomes, written)
         if len(written) <= MAX_ANNOUNCED:
-            self._announce([o.id for o in outcomes if o.id in written and o.state.terminal])
+            announce([o.id for o in outcomes if o.id in written and o.state.terminal])
         self._push_back([o.id for o in outcomes if o.move is Move.RETURN and o.id in written])
         self._mailbox(Settled(tuple(batch), frozenset(written)))
 
-    def _write_apart(self, batch: Sequence[Settlement], worker: UUID, error: psycopg2.DataError) -> None:
+    def _write_apart(
+        self, batch: Sequence[Settlement], error: psycopg2.DataError, *, announce: Announce
+    ) -> None:
         """Postgres cannot hold one of these outcomes: that job fails, and no other."""
         if len(batch) > 1:
             for settlement in batch:
-                self._write([settlement], worker)
+                self._write_once([settlement], announce=announce)
             return
         (refused,) = batch
         outcome = refused.outcome
         log.error("Postgres refuses the outcome of job %s: %s", outcome.id, error)
         rows = outcome.rows_succeeded + outcome.rows_failed
         plain = failed(outcome.id, outcome.epoch, code="bad_outcome", message=str(error), rows=rows)
-        self._write([replace(refused, outcome=plain)], worker)
+        self._write_once([replace(refused, outcome=plain)], announce=announce)
 
     def _written_before(self, outcomes: Sequence[Outcome], written: set[UUID]) -> set[UUID]:
         """The reply to a commit may have been lost: then the rows already say what we wanted to write."""
@@ -148,6 +181,12 @@ class Settler:
         return {
             o.id for o in rest if o.id in rows and (rows[o.id].epoch, rows[o.id].state) == (o.epoch, o.state)
         }
+
+    def _announce_here(self, ids: Collection[UUID]) -> None:
+        """By this thread, since whoever waits for one of the last jobs waits for nothing else."""
+        if ids:
+            with suppress(QueueUnavailable):
+                self._lists.announce(ids)
 
     def _push_back(self, ids: Sequence[UUID]) -> None:
         """Jobs that go back at once get their envelope at once; the relay is for those that were lost."""
@@ -163,11 +202,12 @@ class Settler:
 
 
 def parts(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]]:
-    """The same settlements in parts that one statement may write."""
+    """The same settlements in parts that one statement may write, each of one worker."""
     part: list[Settlement] = []
     size = 0
     for settlement in settlements:
-        if part and (len(part) == MAX_OUTCOMES or size + _size(settlement) > MAX_BYTES):
+        full = len(part) == MAX_OUTCOMES or size + _size(settlement) > MAX_BYTES
+        if part and (full or settlement.worker != part[0].worker):
             yield part
             part, size = [], 0
         part.append(settlement)

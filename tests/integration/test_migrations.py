@@ -24,7 +24,7 @@ TABLES = set(metadata.tables)
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[sqlalchemy.Connection]:
-    engine = create_engine(database_url, pool_size=1)
+    engine = create_engine(database_url)
     with engine.connect() as connection:
         yield connection
     engine.dispose()
@@ -105,7 +105,7 @@ def test_a_database_that_does_not_answer_is_said_so() -> None:
 
 def tables_of(url: str) -> set[str]:
     """The tables, without partitions and Alembic's own."""
-    engine = create_engine(url, pool_size=1)
+    engine = create_engine(url)
     names = sqlalchemy.inspect(engine).get_table_names()
     engine.dispose()
     return {name for name in names if not name.startswith(("jobs_", "alembic_"))}
