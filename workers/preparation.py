@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain, count, repeat
 from typing import Any
 
 from shunter.storage.errors import (
@@ -81,7 +82,7 @@ class Preparation:
                 self._announcements.send(Probed())
                 self._line.end_probe()
             elif work is not None:
-                self._begin([row for run in work for row in self._free_rows(run)])
+                self._begin(work, list(chain.from_iterable(map(self._free_rows, work))))
                 self._forward_if_idle()
             if self._backlog and self._line.has_room():
                 self._preprocess(self._backlog.take(self._bunch_rows))
@@ -134,24 +135,28 @@ class Preparation:
         The guilty have their results, the suspects are kept, and bad rows of a chunk need no model.
         """
         values = self._decode(run)
+        rows: list[Decoded] = list(zip(repeat(run), count(), values, strict=False))
         if not values or not (run.guilty or run.withheld or run.carried):
-            return [(run, index, value) for index, value in enumerate(values)]
-        ended = {index: value for index, value in enumerate(values) if isinstance(value, Verdict)}
-        ended.update((row.index, Failure(row.code, row.message)) for row in run.guilty)
+            return rows
+        ended = {row.index: Failure(row.code, row.message) for row in run.guilty}
+        if _holds_verdicts(values):
+            ended = {i: value for i, value in enumerate(values) if isinstance(value, Verdict)} | ended
         if ended:
             self._settle([(run, index, verdict) for index, verdict in ended.items()])
         run.withheld = {index: values[index] for index in run.withheld if index not in ended}
         held_up = ended.keys() | run.withheld.keys()
-        return [(run, index, value) for index, value in enumerate(values) if index not in held_up]
+        return [row for row in rows if row[1] not in held_up] if held_up else rows
 
-    def _begin(self, decoded: list[Decoded]) -> None:
+    def _begin(self, runs: Sequence[JobRun], decoded: list[Decoded]) -> None:
         """Preprocess these rows; many, and those that are fetched, only as fast as the model takes them."""
         large = self._line.is_large(len(decoded))
-        waits = large and self._runner.preprocesses
-        self._backlog.extend((row for row in decoded if waits or row[0].refers), large=large)
-        at_once = [row for row in decoded if not (waits or row[0].refers)]
-        if at_once:
-            self._preprocess(at_once)
+        if large and self._runner.preprocesses:
+            self._backlog.extend(decoded, large=True)
+            return
+        if any(run.refers for run in runs):
+            self._backlog.extend((row for row in decoded if row[0].refers), large=large)
+            decoded = [row for row in decoded if not row[0].refers]
+        self._in_bunches(decoded)
 
     def _preprocess(self, rows: Sequence[Decoded]) -> None:
         decoded = self._references.fetched(rows)
@@ -159,6 +164,9 @@ class Preparation:
         if missing:
             self._settle(missing)
             decoded = [row for row in decoded if not isinstance(row[2], Verdict)]
+        self._in_bunches(decoded)
+
+    def _in_bunches(self, decoded: Sequence[Decoded]) -> None:
         for start in range(0, len(decoded), self._bunch_rows):
             bunch = decoded[start : start + self._bunch_rows]
             spans = (
@@ -168,19 +176,35 @@ class Preparation:
                 self._preprocess_bunch(bunch)
 
     def _preprocess_bunch(self, decoded: Sequence[Decoded]) -> None:
+        # Column by column where that will do: rows are many, and each step in Python holds the interpreter.
         began = self._clock()
-        values = self._change([value for _, _, value in decoded])
+        runs, indices, given = zip(*decoded, strict=True)
+        values = self._change(list(given))
         now = self._clock()
-        for run in dict.fromkeys(run for run, _, _ in decoded):
+        jobs = set(runs)
+        for run in jobs:
             run.preprocess_row_s = (now - began) / len(decoded)
+        sizes = (
+            map(bytes_in, values)
+            if self._measures_bytes or any(run.refers for run in jobs)
+            else repeat(0, len(values))
+        )
+        if not self._runner.preprocesses:
+            rest = repeat(now), repeat(None), repeat(0), sizes
+            self._line.add(list(map(new_row, zip(runs, indices, values, *rest, strict=False))))
+            return
         rows: list[Row[JobRun]] = []
         failed: list[Decoded] = []
-        for (run, index, _), value, place in zip(decoded, values, self._runner.places(values), strict=True):
+        places = self._runner.places(values)
+        for run, index, value, place, size in zip(runs, indices, values, places, sizes, strict=True):
             if isinstance(place, Verdict):
                 failed.append((run, index, place))
             else:
-                size = bytes_in(value) if self._measures_bytes or run.refers else 0
                 rows.append(new_row((run, index, value, now, place.key, place.length, size)))
         self._line.add(rows)
         if failed:
             self._settle(failed)
+
+
+def _holds_verdicts(values: Sequence[Any]) -> bool:
+    return any(issubclass(kind, Verdict) for kind in set(map(type, values)))
