@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain, count, repeat
+from itertools import count, repeat
 from typing import Any
 
 from shunter.storage.errors import (
@@ -82,7 +82,7 @@ class Preparation:
                 self._announcements.send(Probed())
                 self._line.end_probe()
             elif work is not None:
-                self._begin(work, list(chain.from_iterable(map(self._free_rows, work))))
+                self._begin(work)
                 self._forward_if_idle()
             if self._backlog and self._line.has_room():
                 self._preprocess(self._backlog.take(self._bunch_rows))
@@ -129,34 +129,54 @@ class Preparation:
             self._announcements.send(Begun("decode", ()))
             raise
 
-    def _free_rows(self, run: JobRun) -> list[Decoded]:
-        """A job's rows that may run at once.
+    def _begin(self, runs: Sequence[JobRun]) -> None:
+        """Preprocess the rows of these jobs that may run at once."""
+        decoded: list[Decoded] = []
+        for run in runs:
+            values = self._decode(run)
+            if self._goes_as_it_is(run, values):
+                self._put_in_line(run, values)
+            else:
+                decoded += self._free_rows(run, values)
+        self._begin_rows(decoded)
+
+    def _goes_as_it_is(self, run: JobRun, values: list[Any]) -> bool:
+        """Whether no row of a large job needs anything before its batch."""
+        if not self._line.is_large(len(values)) or self._runner.preprocesses or self._measures_bytes:
+            return False
+        bad = any(issubclass(kind, Verdict) for kind in set(map(type, values)))
+        return not (bad or run.guilty or run.withheld or run.refers)
+
+    def _put_in_line(self, run: JobRun, values: list[Any]) -> None:
+        """All at once, and no row by itself: what runs in Python for every row keeps the model waiting."""
+        for start in range(0, len(values), self._bunch_rows):
+            bunch, now = values[start : start + self._bunch_rows], self._clock()
+            fields = zip(repeat(run), count(start), bunch, repeat(now), repeat(None), repeat(0), repeat(0))
+            self._line.add(list(map(new_row, fields)))
+
+    def _free_rows(self, run: JobRun, values: list[Any]) -> list[Decoded]:
+        """The rows of a job that may run at once.
 
         The guilty have their results, the suspects are kept, and bad rows of a chunk need no model.
         """
-        values = self._decode(run)
-        rows: list[Decoded] = list(zip(repeat(run), count(), values, strict=False))
         if not values or not (run.guilty or run.withheld or run.carried):
-            return rows
-        ended = {row.index: Failure(row.code, row.message) for row in run.guilty}
-        if _holds_verdicts(values):
-            ended = {i: value for i, value in enumerate(values) if isinstance(value, Verdict)} | ended
+            return [(run, index, value) for index, value in enumerate(values)]
+        ended = {index: value for index, value in enumerate(values) if isinstance(value, Verdict)}
+        ended.update((row.index, Failure(row.code, row.message)) for row in run.guilty)
         if ended:
             self._settle([(run, index, verdict) for index, verdict in ended.items()])
         run.withheld = {index: values[index] for index in run.withheld if index not in ended}
         held_up = ended.keys() | run.withheld.keys()
-        return [row for row in rows if row[1] not in held_up] if held_up else rows
+        return [(run, index, value) for index, value in enumerate(values) if index not in held_up]
 
-    def _begin(self, runs: Sequence[JobRun], decoded: list[Decoded]) -> None:
+    def _begin_rows(self, decoded: list[Decoded]) -> None:
         """Preprocess these rows; many, and those that are fetched, only as fast as the model takes them."""
         large = self._line.is_large(len(decoded))
-        if large and self._runner.preprocesses:
-            self._backlog.extend(decoded, large=True)
-            return
-        if any(run.refers for run in runs):
-            self._backlog.extend((row for row in decoded if row[0].refers), large=large)
-            decoded = [row for row in decoded if not row[0].refers]
-        self._in_bunches(decoded)
+        waits = large and self._runner.preprocesses
+        self._backlog.extend((row for row in decoded if waits or row[0].refers), large=large)
+        at_once = [row for row in decoded if not (waits or row[0].refers)]
+        if at_once:
+            self._preprocess(at_once)
 
     def _preprocess(self, rows: Sequence[Decoded]) -> None:
         decoded = self._references.fetched(rows)
@@ -164,9 +184,6 @@ class Preparation:
         if missing:
             self._settle(missing)
             decoded = [row for row in decoded if not isinstance(row[2], Verdict)]
-        self._in_bunches(decoded)
-
-    def _in_bunches(self, decoded: Sequence[Decoded]) -> None:
         for start in range(0, len(decoded), self._bunch_rows):
             bunch = decoded[start : start + self._bunch_rows]
             spans = (
@@ -176,35 +193,19 @@ class Preparation:
                 self._preprocess_bunch(bunch)
 
     def _preprocess_bunch(self, decoded: Sequence[Decoded]) -> None:
-        # Column by column where that will do: rows are many, and each step in Python holds the interpreter.
         began = self._clock()
-        runs, indices, given = zip(*decoded, strict=True)
-        values = self._change(list(given))
+        values = self._change([value for _, _, value in decoded])
         now = self._clock()
-        jobs = set(runs)
-        for run in jobs:
+        for run in dict.fromkeys(run for run, _, _ in decoded):
             run.preprocess_row_s = (now - began) / len(decoded)
-        sizes = (
-            map(bytes_in, values)
-            if self._measures_bytes or any(run.refers for run in jobs)
-            else repeat(0, len(values))
-        )
-        if not self._runner.preprocesses:
-            rest = repeat(now), repeat(None), repeat(0), sizes
-            self._line.add(list(map(new_row, zip(runs, indices, values, *rest, strict=False))))
-            return
         rows: list[Row[JobRun]] = []
         failed: list[Decoded] = []
-        places = self._runner.places(values)
-        for run, index, value, place, size in zip(runs, indices, values, places, sizes, strict=True):
+        for (run, index, _), value, place in zip(decoded, values, self._runner.places(values), strict=True):
             if isinstance(place, Verdict):
                 failed.append((run, index, place))
             else:
+                size = bytes_in(value) if self._measures_bytes or run.refers else 0
                 rows.append(new_row((run, index, value, now, place.key, place.length, size)))
         self._line.add(rows)
         if failed:
             self._settle(failed)
-
-
-def _holds_verdicts(values: Sequence[Any]) -> bool:
-    return any(issubclass(kind, Verdict) for kind in set(map(type, values)))
