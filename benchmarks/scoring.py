@@ -83,7 +83,7 @@ def scoring(case: Case, rows: int, *, repetitions: int, workers: int = 1, ray: P
             fleet.append(bench.start_worker(f"worker-{count}"))
             for _ in range(2):  # The second time with chunks as large as the rate wants.
                 score(bench, case, first, rows // WARM_UP)
-            these = [_turn(bench, case, hand, source, rows) for _ in range(repetitions)]
+            these = [_turn(bench, hand, source, rows) for _ in range(repetitions)]
             turns += these
             report.row(
                 f"Shunter, {count} worker{'s' * (count > 1)}",
@@ -138,9 +138,9 @@ class HandLoop:
         return f"batches of {self.size}, threads: {self.threads}"
 
 
-def _turn(bench: Rig, case: Case, hand: HandLoop, source: Path, rows: int) -> Turn:
+def _turn(bench: Rig, hand: HandLoop, source: Path, rows: int) -> Turn:
     seconds, running = hand.run(source, bench.directory / "by-hand.parquet")
-    turn = Turn(rows / seconds, rows / running, score(bench, case, source, rows))
+    turn = Turn(rows / seconds, rows / running, score(bench, hand.case, source, rows))
     say(f"{turn.fleet:,.0f}/s, by hand {turn.by_hand:,.0f}/s, after its imports {turn.running:,.0f}/s")
     return turn
 

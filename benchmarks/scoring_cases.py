@@ -57,7 +57,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="mlp",
             wide=FEATURES,
-            max_rows=1024,
+            max_rows=4096,
             rows=1_000_000,
             one_thread=True,
             sizes=(256, 1024, 4096),
