@@ -158,8 +158,8 @@ def files(rows: int, *, repetitions: int, threads: Sequence[int] = THREADS) -> R
     report.row(f"hand loop, {best} threads", spread(loop), 1)
     by_hand, by_fleet = (1000 * statistics.median(side) / rows for side in zip(*server_s, strict=True))
     report.notes += [
-        f"{rows:,} images; {MISSING} missing and {CORRUPT} corrupt ones failed alone, and all other rows have the "
-        "predictions of the loop.",
+        f"{rows:,} images; {MISSING} missing and {CORRUPT} corrupt ones failed alone, and all other "
+        "rows have the predictions of the loop.",
         f"The server (rclone) took {by_hand:.2f} s of a core for 1,000 images of the loop, and "
         f"{by_fleet:.2f} s for those of the fleet.",
     ]
