@@ -149,11 +149,12 @@ def files(rows: int, *, repetitions: int, threads: Sequence[int] = THREADS) -> R
             for repetition in range(repetitions):
                 before = _server_seconds()
                 loop.append(_by_hand(bench, source, rows, best))
+                say(f"by hand {loop[-1]:,.0f}/s")
                 between = _server_seconds()
                 ours.append(_score(bench, source, rows))
                 server_s.append((between - before, _server_seconds() - between))
                 _check(bench)
-                say(f"{repetition + 1} of {repetitions}: {ours[-1]:,.0f}/s, by hand {loop[-1]:,.0f}/s")
+                say(f"{repetition + 1} of {repetitions}: {ours[-1]:,.0f}/s")
     report.row("Shunter, one worker", spread(ours), spread([a / b for a, b in zip(ours, loop, strict=True)]))
     report.row(f"hand loop, {best} threads", spread(loop), 1)
     by_hand, by_fleet = (1000 * statistics.median(side) / rows for side in zip(*server_s, strict=True))
