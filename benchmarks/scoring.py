@@ -29,6 +29,9 @@ from shunter import Client
 WARM_UP = 10
 """Before the first turn one of so many parts of its rows: engines start, and their rate becomes known."""
 
+FEW, FEW_TIMES = 8, 9
+"""So few rows show what a scoring takes besides them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -83,6 +86,8 @@ def scoring(case: Case, rows: int, *, repetitions: int, workers: int = 1, ray: P
             fleet.append(bench.start_worker(f"worker-{count}"))
             for _ in range(2):  # The second time with chunks as large as the rate wants.
                 score(bench, case, first, rows // WARM_UP)
+            if count == 1:
+                _note_fixed(bench, case, report)
             these = [_turn(bench, hand, source, rows) for _ in range(repetitions)]
             turns += these
             report.row(
@@ -181,6 +186,13 @@ def _peak_mib(process: int) -> float:
     """The most memory that a process has ever had."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+
+
+def _note_fixed(bench: Rig, case: Case, report: Report) -> None:
+    """What planning, publishing and waiting take, however few the rows are."""
+    source = write_input(case, bench.directory / "few.parquet", FEW)
+    seconds = [FEW / score(bench, case, source, FEW) for _ in range(FEW_TIMES)]
+    report.notes.append(f"A scoring of {FEW} rows takes {spread(seconds)} s.")
 
 
 def _note_growth(bench: Rig, report: Report, rows: int) -> None:
