@@ -1,7 +1,9 @@
-"""Scoring a dataset, beside the loop one would write by hand: `python -m benchmarks.scoring [--rows N]`.
+"""Scoring a dataset, beside the loop one would write by hand.
 
-Parquet to Parquet, an MLP of 128 features, two columns kept. The loop is one process with pyarrow and torch;
-both use one thread of torch per process and batches of the same size.
+python -m benchmarks.scoring [--model mlp|encoder] [--rows N] [--repetitions N] [--workers N] [--ray]
+
+Parquet to Parquet, two columns kept. The loop is one process with pyarrow and torch; each turn of the fleet
+follows one of it, and both have as many threads of torch in a process.
 """
 
 from __future__ import annotations
@@ -13,174 +15,184 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from benchmarks.contestants.child import run_child
 from benchmarks.report import Report, spread
-from benchmarks.rig import PEERS, Rig, peer_venv, rig, say
+from benchmarks.rig import PEERS, ROOT, Process, Rig, peer_venv, rig, say
+from benchmarks.scoring_cases import CASES, Case, write_input
 from shunter import Client
 
-FEATURES = 128
-MAX_ROWS = 1024
-PART = 65_536
-TOML = f"[batching]\nmax_rows = {MAX_ROWS}\n"
-WORKERS = ("one", "two")
+WARM_UP = 10
+"""Before the first turn one of so many parts of its rows: engines start, and their rate becomes known."""
 
-MLP = """
-import numpy as np, torch
+FEW, FEW_TIMES = 8, 9
+"""So few rows show what a scoring takes besides them."""
 
-class Model:
-    def load(self, directory, device):
-        torch.set_num_threads(1)
-        torch.manual_seed(0)
-        layers = torch.nn.Linear(128, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8)
-        self.net = torch.nn.Sequential(*layers).eval()
 
-    def forward(self, rows):
-        return self.net(torch.from_numpy(np.stack(rows)))
-"""
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The loop by hand, whole and without its imports, and the fleet after it; rows a second."""
 
-HAND_LOOP = f"""
-import sys, torch
-import numpy as np, pyarrow as pa, pyarrow.parquet as pq
-source, target = sys.argv[1:]
-torch.set_num_threads(1)
-torch.manual_seed(0)
-layers = torch.nn.Linear(128, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8)
-net = torch.nn.Sequential(*layers).eval()
-writer = None
-with torch.inference_mode():
-    for batch in pq.ParquetFile(source).iter_batches({PART}, columns=["id", "name", "x"]):
-        x = batch["x"].flatten().to_numpy().reshape(-1, {FEATURES})
-        parts = [net(torch.from_numpy(x[at : at + {MAX_ROWS}])) for at in range(0, len(x), {MAX_ROWS})]
-        y = torch.cat(parts).numpy()
-        ends = pa.array(np.arange(len(y) + 1, dtype=np.int32) * 8)
-        lists = pa.ListArray.from_arrays(ends, pa.array(y.reshape(-1)))
-        table = pa.table({{"id": batch["id"], "name": batch["name"], "prediction": lists}})
-        writer = writer or pq.ParquetWriter(target, table.schema)
-        writer.write_table(table)
-writer.close()
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
-"""
+    by_hand: float
+    running: float
+    fleet: float
 
 
 def main() -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scoring",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", choices=CASES, default="mlp")
+    parser.add_argument("--rows", type=int)
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--ray", action="store_true", help="beside Ray Data, in an environment made for it")
+    parser.add_argument("--workers", type=int, help="fleets of 1 to so many workers")
+    parser.add_argument(
+        "--ray", action="store_true", help="the MLP beside Ray Data, in an environment made for it"
+    )
     arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
+    case = CASES[arguments.model]
     ray = peer_venv("ray") if arguments.ray else None
-    scoring(arguments.rows, repetitions=arguments.repetitions, ray=ray).publish()
+    rows, workers = arguments.rows or case.rows, arguments.workers or case.workers
+    scoring(case, rows, repetitions=arguments.repetitions, workers=workers, ray=ray).publish()
 
 
-def scoring(rows: int, *, repetitions: int, ray: Path | None = None) -> Report:
-    """Rows per second of fleets of one and two workers, each measurement right after one of the loop.
+def scoring(case: Case, rows: int, *, repetitions: int, workers: int = 1, ray: Path | None = None) -> Report:
+    """Rows per second of fleets of one worker and more, each measurement right after one of the loop.
 
     With `ray`, a Python that has it, Ray Data on two cores follows.
     """
-    report = Report("scoring", ["what", "rows/s, median (range)", "x hand loop", "peak RSS, MiB"])
-    with rig({"mlp": MLP}, TOML) as bench:
-        source = _write_input(bench.directory / "in.parquet", rows)
-        loop_rates: list[float] = []
-        for count, name in enumerate(WORKERS, 1):
-            worker = bench.start_worker(name)
-            _score(bench, source, rows)  # warm: engines start, and the rate becomes known
-            rates, ratios = [], []
-            for repetition in range(repetitions):
-                by_hand, peak = _hand_loop(bench, source, rows)
-                rate = _score(bench, source, rows)
-                say(f"repetition {repetition + 1} of {repetitions}: {rate:,.0f}/s, by hand {by_hand:,.0f}/s")
-                loop_rates.append(by_hand)
-                rates.append(rate)
-                ratios.append(rate / by_hand)
+    columns = [
+        "what",
+        "rows/s, median (range)",
+        "x hand loop",
+        "x hand loop after its imports",
+        "peak RSS, MiB",
+    ]
+    report = Report(f"scoring-{case.name}", columns)
+    with rig({case.name: case.source}, case.toml, one_thread=case.one_thread) as bench:
+        source = write_input(case, bench.directory / "in.parquet", rows)
+        first = write_input(case, bench.directory / "first.parquet", max(1, rows // WARM_UP))
+        hand = HandLoop.at_its_best(bench, case)
+        fleet: list[Process] = []
+        turns: list[Turn] = []
+        for count in range(1, workers + 1):
+            fleet.append(bench.start_worker(f"worker-{count}"))
+            for _ in range(2):  # The second time with chunks as large as the rate wants.
+                score(bench, case, first, rows // WARM_UP)
+            if count == 1:
+                _note_fixed(bench, case, report)
+            these = [_turn(bench, hand, source, rows) for _ in range(repetitions)]
+            turns += these
             report.row(
-                f"Shunter, {name} worker{'s' * (count > 1)}",
-                spread(rates),
-                spread(ratios),
-                _peaks(worker.pid),
+                f"Shunter, {count} worker{'s' * (count > 1)}",
+                spread([turn.fleet for turn in these]),
+                spread([turn.fleet / turn.by_hand for turn in these]),
+                spread([turn.fleet / turn.running for turn in these]),
+                ", ".join(_peaks(worker.pid) for worker in fleet),
             )
-            report.raw[name] = rates
+            report.raw[f"{count} workers"] = [(turn.fleet, turn.by_hand, turn.running) for turn in these]
         if ray is not None:
-            report.raw["ray"] = [_ray(bench, ray, source, rows) for _ in range(repetitions)]
-            _compare_ray(report)
-        report.row("hand loop", spread(loop_rates), 1, f"{peak:.0f}")
+            report.raw["ray"] = rates = [_ray(bench, ray, source, rows) for _ in range(repetitions)]
+            ours = statistics.median(turn.fleet for turn in turns[-repetitions:])
+            # Its own start is not counted, as the fleet's is not.
+            times = f"Shunter {ours / statistics.median(rates):.2f} x"
+            report.row("Ray Data, 2 cores", spread(rates), times, "-", "-")
+        by_hand = spread([turn.by_hand for turn in turns])
+        report.row(f"hand loop, {hand}", by_hand, 1, "-", f"{hand.peak_mib:.0f}")
         _note_growth(bench, report, rows)
-    report.raw |= {"rows": rows, "hand loop": loop_rates}
+    report.raw |= {"rows": rows}
     return report
 
 
-def _write_input(path: Path, rows: int) -> Path:
-    say(f"writing {rows:,} rows")
-    generator = np.random.default_rng(0)
-    writer = None
-    for start in range(0, rows, PART):
-        count = min(PART, rows - start)
-        x = pa.array(generator.random(count * FEATURES, dtype=np.float32))
-        ends = pa.array(np.arange(count + 1, dtype=np.int32) * FEATURES)
-        numbers = range(start, start + count)
-        columns = {
-            "id": list(numbers),
-            "name": [f"name {n % 1000}" for n in numbers],
-            "x": pa.ListArray.from_arrays(ends, x),
-        }
-        table = pa.table(columns)
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table)
-    assert writer is not None, "there is at least one row; this is a bug"
-    writer.close()
-    return path
+@dataclass
+class HandLoop:
+    """The loop by hand, with so many rows to a batch; `peak_mib` is that of its last run."""
+
+    case: Case
+    size: int
+    threads: int
+    peak_mib: float = 0.0
+
+    @classmethod
+    def at_its_best(cls, bench: Rig, case: Case) -> HandLoop:
+        """With the size that is fastest here."""
+        threads = 1 if case.one_thread else len(os.sched_getaffinity(0))
+        rates = run_child(bench, "raw_loop", case.name, threads, "sweep", *case.sizes)["rates"]
+        say(", ".join(f"batches of {size}: {rate:,.0f}/s" for size, rate in rates.items()))
+        return cls(case, int(max(rates, key=rates.__getitem__)), threads)
+
+    def run(self, source: Path, target: Path) -> tuple[float, float]:
+        """Seconds of the process, and those after its imports."""
+        program = [sys.executable, "-m", "benchmarks.peers.scoring_by_hand", self.case.name]
+        command = [*program, str(source), str(target), str(self.size), str(self.threads)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        began = time.perf_counter()
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
+        seconds = time.perf_counter() - began
+        running, self.peak_mib = map(float, done.stdout.split())
+        return seconds, running
+
+    def __str__(self) -> str:
+        return f"batches of {self.size}, threads: {self.threads}"
 
 
-def _hand_loop(bench: Rig, source: Path, rows: int) -> tuple[float, float]:
-    target = bench.directory / "by-hand.parquet"
-    began = time.perf_counter()
-    command = [sys.executable, "-c", HAND_LOOP, str(source), str(target)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return rows / (time.perf_counter() - began), int(done.stdout) / 1024
+def _turn(bench: Rig, hand: HandLoop, source: Path, rows: int) -> Turn:
+    seconds, running = hand.run(source, bench.directory / "by-hand.parquet")
+    turn = Turn(rows / seconds, rows / running, score(bench, hand.case, source, rows))
+    say(f"{turn.fleet:,.0f}/s, by hand {turn.by_hand:,.0f}/s, after its imports {turn.running:,.0f}/s")
+    return turn
 
 
-def _compare_ray(report: Report) -> None:
-    """Its own start is not counted, as the fleet's is not."""
-    ours, rates = statistics.median(report.raw[WORKERS[-1]]), report.raw["ray"]
-    report.row("Ray Data, 2 cores", spread(rates), f"Shunter {ours / statistics.median(rates):.2f} x", "-")
-
-
-def _ray(bench: Rig, python: Path, source: Path, rows: int) -> float:
-    target = bench.directory / "by-ray"
-    shutil.rmtree(target, ignore_errors=True)
-    command = [str(python), str(PEERS / "ray_scoring_program.py"), str(source), str(target), "2"]
-    environment = {**os.environ, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return rows / float(done.stdout.split()[-1])
-
-
-def _score(bench: Rig, source: Path, rows: int) -> float:
+def score(bench: Rig, case: Case, source: Path, rows: int) -> float:
+    """Rows a second, from the call until the dataset is there."""
     output = bench.directory / "scored"
     shutil.rmtree(output, ignore_errors=True)
     began = time.perf_counter()
     with Client(settings=bench.settings) as client:
-        scoring = client.score("mlp", source, output, columns=["x"], keep=["id", "name"], force=True)
+        scoring = client.score(case.name, source, output, columns=["x"], keep=["id", "name"], force=True)
         status = scoring.wait()
     seconds = time.perf_counter() - began
     assert (status.state, status.succeeded) == ("complete", rows), status
     return rows / seconds
 
 
+def _ray(bench: Rig, python: Path, source: Path, rows: int) -> float:
+    target = bench.directory / "by-ray"
+    shutil.rmtree(target, ignore_errors=True)
+    command = [str(python), str(PEERS / "ray_scoring_program.py"), str(source), str(target), "2"]
+    quiet = {
+        "OMP_NUM_THREADS": "1",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    environment = {**os.environ, **quiet}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return rows / float(done.stdout.split()[-1])
+
+
 def _peaks(pid: int) -> str:
     hub = psutil.Process(pid)
-    return " + ".join(f"{_peak(process.pid):.0f}" for process in (hub, *hub.children()))
+    return " + ".join(f"{_peak_mib(process.pid):.0f}" for process in (hub, *hub.children()))
 
 
-def _peak(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+def _peak_mib(process: int) -> float:
+    """The most memory that a process has ever had."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+
+
+def _note_fixed(bench: Rig, case: Case, report: Report) -> None:
+    """What planning, publishing and waiting take, however few the rows are."""
+    source = write_input(case, bench.directory / "few.parquet", FEW)
+    seconds = [FEW / score(bench, case, source, FEW) for _ in range(FEW_TIMES)]
+    report.notes.append(f"A scoring of {FEW} rows takes {spread(seconds)} s.")
 
 
 def _note_growth(bench: Rig, report: Report, rows: int) -> None:

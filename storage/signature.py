@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
-from operator import countOf
+from operator import attrgetter, countOf
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from shunter.storage.references import is_reference
 
 ANY = -1
 """A dimension of any size."""
+
+DTYPE, SHAPE = attrgetter("dtype"), attrgetter("shape")
 
 NUMERIC = tuple(dtype.name for dtype in DTYPES)
 TEXTUAL: Mapping[str, type] = {"string": str, "bytes": bytes}
@@ -121,8 +123,10 @@ def _check(values: Sequence[Any], name: str, spec: TensorSpec) -> None:
 
 
 def _surely_fit(values: Sequence[Any], spec: TensorSpec) -> bool:
-    if {type(value) for value in values} == {np.ndarray}:
-        return {(value.dtype.name, value.shape) for value in values} == {(spec.dtype, spec.shape)}
+    if set(map(type, values)) == {np.ndarray}:
+        # A dtype takes a microsecond to say its name.
+        dtypes, shapes = set(map(DTYPE, values)), set(map(SHAPE, values))
+        return {dtype.name for dtype in dtypes} == {spec.dtype} and shapes == {spec.shape}
     level: Sequence[Any] = values
     for depth, size in enumerate(spec.shape):
         if set(map(type, level)) != {list}:

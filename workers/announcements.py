@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 
+from shunter.storage.job import Claim
 from shunter.storage.outcome import Outcome
 from shunter.workers.assembly import JobRun
-from shunter.workers.batch import Row
+from shunter.workers.batch import INDEX, TICKET, Row
 from shunter.workers.line import Line
 from shunter.workers.messages import Begun, Finished, ToHub
-from shunter.workers.spans import Spans, spans_of
+from shunter.workers.spans import Span, Spans, spans_of
 
 
 class Announcements:
@@ -62,4 +64,13 @@ class Announcements:
 
 def row_spans(rows: Iterable[Row[JobRun]]) -> Spans:
     """Rows by the jobs they are of."""
-    return spans_of((row.ticket.claim, row.index) for row in rows)
+    return tuple(span for run, own in groupby(rows, TICKET) for span in _spans(run.claim, map(INDEX, own)))
+
+
+def _spans(claim: Claim, rows: Iterable[int]) -> Spans:
+    indices = list(rows)
+    first, past = indices[0], indices[0] + len(indices)
+    # Mostly they follow one another, which is seen at once.
+    if indices == list(range(first, past)):
+        return (Span(claim, first, past),)
+    return spans_of((claim, index) for index in indices)

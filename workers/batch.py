@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from shunter.storage.job import Claim, Priority
@@ -60,6 +61,9 @@ class Row(NamedTuple, Generic[TicketT]):
     tokens: int = 0
     bytes: int = 0
 
+
+TICKET, INDEX, VALUE = itemgetter(0), itemgetter(1), itemgetter(2)
+"""Fields of a row, read without running Python for every one of many."""
 
 new_row: Callable[[tuple[Any, ...]], Row[Any]] = partial(tuple.__new__, Row)
 """A row of its fields, all of them: what a named tuple's own constructor does takes twice as long."""

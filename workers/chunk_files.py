@@ -39,7 +39,9 @@ class ChunkInput:
         Raises InvalidInput, PayloadError, NotFound, Unavailable.
         """
         rows = self._reader.read(chunk)
-        values = [Failure(v.code, v.message) if type(v) is BadRow else v for v in rows.values]
+        values = rows.values
+        if BadRow in set(map(type, values)):
+            values = [Failure(v.code, v.message) if type(v) is BadRow else v for v in values]
         sketch = _sketch(rows.inputs, chunk)
         return values, Carried(chunk, rows.carried, rows.numbers, sketch), rows.refers
 
@@ -79,9 +81,10 @@ def encode(results: Sequence[Any], carried: Carried) -> Encoded:
 
 def _encode(results: Sequence[Any], carried: Carried) -> Encoded:
     # Models choose both, and Postgres and JSON keep them, which can hold neither NUL nor half a character.
+    bad = Failure in set(map(type, results))
     failures = tuple(
         RowFailure(index, shorten(str(result.code), CODE_CHARS), shorten(str(result.message)))
-        for index, result in enumerate(results)
+        for index, result in (enumerate(results) if bad else ())
         if isinstance(result, Failure)
     )
     table = _output_table(results, carried, [failure.index for failure in failures])
@@ -126,8 +129,10 @@ def _output_table(results: Sequence[Any], carried: Carried, bad: Sequence[int]) 
         good = [index for index in range(len(results)) if index not in failed]
         columns = {name: column.take(pa.array(good, pa.int64())) for name, column in columns.items()}
         outputs = [results[index] for index in good]
-    else:
+    elif bad:
         outputs = [None if isinstance(result, Failure) else result for result in results]
+    else:
+        outputs = list(results)
     return pa.table({**columns, **output_columns(outputs, list(columns))})
 
 

@@ -69,8 +69,8 @@ class Chunks:
 
     def assemble(self, run: JobRun, carried: Carried, *, now: float) -> Outcome:
         """The outcome of a chunk whose rows all have their results; its files are stored by then."""
-        retry = next((result for result in run.results if isinstance(result, Retry)), None)
-        if retry is not None:
+        if Retry in set(map(type, run.results)):
+            retry = next(result for result in run.results if isinstance(result, Retry))
             return asked_again(run, retry, now=now)
         try:
             encoded = _files().encode(run.results, carried)

@@ -55,6 +55,10 @@ EXIT_LOAD_FAILED = 3
 SWITCH_INTERVAL_S = 0.0005
 """A stage that holds the interpreter gives way after this long, so that the model is not kept waiting."""
 
+COLLECT_AFTER = 10_000
+"""The collector of cycles looks at an engine's objects after so many new ones: a chunk's rows are more, and
+live until they have been through the model. Not later, as a model's own cycles may hold tensors."""
+
 
 class HubPipe:
     """The engine's end of the pipe; without a hub at the other end the process ends."""
@@ -106,6 +110,7 @@ def main(arguments: EngineArguments) -> NoReturn:
     # What loading made stays for good: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
     loaded.set()
     hub.send([*map(MemoryFull, found), Loaded(load_s=time.monotonic() - began)])
     stages = Stages(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from shunter.storage.object_store import ObjectStore
 from shunter.workers.announcements import Announcements
@@ -28,6 +29,9 @@ FEW_ROWS = 8
 
 COSTS_INTERVAL_S = 1.0
 """What was learnt about batch sizes is told so often, while batches run."""
+
+_Stretch = tuple[JobRun, int, Sequence[Any]]
+"""Results of one job, from a row on."""
 
 
 class Finishing:
@@ -80,7 +84,7 @@ class Finishing:
                 if isinstance(item, Ran):
                     self._finish(item)
                 else:
-                    self._settle(item)
+                    self._settle((run, index, [result]) for run, index, result in item)
 
     def write(self) -> None:
         """Write the files of chunks that are whole, beside the batches of the next ones, for ever."""
@@ -111,14 +115,13 @@ class Finishing:
         if now >= self._tell_costs_at:
             self._tell_costs_at = now + COSTS_INTERVAL_S
             told.append(Costs(self._line.costs()))
-        ended = ((row.ticket, row.index, result) for row, result in zip(ran.rows, results, strict=True))
-        self._settle(ended, besides=told)
+        self._settle(_stretches(ran, results), besides=told)
 
-    def _settle(self, results: Iterable[Decoded], *, besides: Sequence[ToHub] = ()) -> None:
+    def _settle(self, stretches: Iterable[_Stretch], *, besides: Sequence[ToHub] = ()) -> None:
         whole, chunks = [], []
-        for run, index, result in results:
-            run.results[index] = result
-            run.remaining -= 1
+        for run, first, results in stretches:
+            run.results[first : first + len(results)] = results
+            run.remaining -= len(results)
             if run.remaining or run.ended:
                 continue
             if run.carried is None:
@@ -128,6 +131,15 @@ class Finishing:
         self._announcements.ended(*whole, besides=besides)
         for chunk in chunks:
             self._written.put(chunk)
+
+
+def _stretches(ran: Ran, results: Sequence[Any]) -> Iterator[_Stretch]:
+    """The results by the jobs they are of."""
+    start = 0
+    for span in ran.spans:
+        stop = start + span.stop - span.start
+        yield ran.rows[start].ticket, span.start, results[start:stop]
+        start = stop
 
 
 def _tally(done: BatchDone, ran: Ran) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 from shunter.storage.outcome import BatchNote
 from shunter.workers.announcements import Announcements, row_spans
 from shunter.workers.assembly import JobRun, expired
-from shunter.workers.batch import Batch, CloseReason, Row
+from shunter.workers.batch import TICKET, VALUE, Batch, CloseReason, Row
 from shunter.workers.device import Inputs
 from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Isolated
@@ -113,7 +113,7 @@ class Forwarding:
             runs, spans = _runs(batch.rows), row_spans(batch.rows)
             held = spans if self._runner.gathers else ()
             with self._announcements.hold("gather", held, goes_on=goes_on):
-                inputs = self._runner.gather([row.value for row in batch.rows], pad_to=batch.pad_to)
+                inputs = self._runner.gather(list(map(VALUE, batch.rows)), pad_to=batch.pad_to)
             return _Gathered(batch, runs, spans, inputs, self._clock() - began)
 
     def _still_wanted(self, gathered: _Gathered) -> Sequence[Row[JobRun]]:
@@ -137,7 +137,7 @@ class Forwarding:
             run.ran_in(note)
         with self._announcements.hold("forward", spans, goes_on=True):
             isolated = self._runner.forward(
-                [row.value for row in rows],
+                list(map(VALUE, rows)),
                 pad_to=batch.pad_to,
                 inputs=gathered.inputs if whole else None,
                 announce=lambda part: self._begin_part(rows, part),
@@ -168,4 +168,4 @@ class Forwarding:
 
 
 def _runs(rows: Iterable[Row[JobRun]]) -> list[JobRun]:
-    return list(dict.fromkeys(row.ticket for row in rows))
+    return list(dict.fromkeys(map(TICKET, rows)))

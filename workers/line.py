@@ -14,7 +14,7 @@ from typing import Any
 from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.job import Claim
 from shunter.workers.assembly import JobRun
-from shunter.workers.batch import Batch, CloseReason, Row, Timing
+from shunter.workers.batch import TICKET, Batch, CloseReason, Row, Timing
 from shunter.workers.batcher import Batcher
 from shunter.workers.messages import Probe, Run
 from shunter.workers.spans import rows_of
@@ -175,7 +175,8 @@ class Line:
                 self._for_batches.notify()
                 return
             waiting = len(self._batcher)
-            self._batcher.add(row for row in rows if not row.ticket.ended)
+            ended = any(run.ended for run in set(map(TICKET, rows)))
+            self._batcher.add([row for row in rows if not row.ticket.ended] if ended else rows)
             # Between the first row and a full batch, `next_work` says when nothing more is coming, and an
             # idle model is given its batch by `batch_if_idle`.
             first = not waiting and (self._forwarding or self._arrived)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import count, repeat
 from typing import Any
 
 from shunter.storage.errors import (
@@ -81,7 +82,7 @@ class Preparation:
                 self._announcements.send(Probed())
                 self._line.end_probe()
             elif work is not None:
-                self._begin([row for run in work for row in self._free_rows(run)])
+                self._begin(work)
                 self._forward_if_idle()
             if self._backlog and self._line.has_room():
                 self._preprocess(self._backlog.take(self._bunch_rows))
@@ -128,12 +129,36 @@ class Preparation:
             self._announcements.send(Begun("decode", ()))
             raise
 
-    def _free_rows(self, run: JobRun) -> list[Decoded]:
-        """A job's rows that may run at once.
+    def _begin(self, runs: Sequence[JobRun]) -> None:
+        """Preprocess the rows of these jobs that may run at once."""
+        decoded: list[Decoded] = []
+        for run in runs:
+            values = self._decode(run)
+            if self._goes_as_it_is(run, values):
+                self._put_in_line(run, values)
+            else:
+                decoded += self._free_rows(run, values)
+        self._begin_rows(decoded)
+
+    def _goes_as_it_is(self, run: JobRun, values: list[Any]) -> bool:
+        """Whether no row of a large job needs anything before its batch."""
+        if not self._line.is_large(len(values)) or self._runner.preprocesses or self._measures_bytes:
+            return False
+        bad = any(issubclass(kind, Verdict) for kind in set(map(type, values)))
+        return not (bad or run.guilty or run.withheld or run.refers)
+
+    def _put_in_line(self, run: JobRun, values: list[Any]) -> None:
+        """All at once, and no row by itself: what runs in Python for every row keeps the model waiting."""
+        for start in range(0, len(values), self._bunch_rows):
+            bunch, now = values[start : start + self._bunch_rows], self._clock()
+            fields = zip(repeat(run), count(start), bunch, repeat(now), repeat(None), repeat(0), repeat(0))
+            self._line.add(list(map(new_row, fields)))
+
+    def _free_rows(self, run: JobRun, values: list[Any]) -> list[Decoded]:
+        """The rows of a job that may run at once.
 
         The guilty have their results, the suspects are kept, and bad rows of a chunk need no model.
         """
-        values = self._decode(run)
         if not values or not (run.guilty or run.withheld or run.carried):
             return [(run, index, value) for index, value in enumerate(values)]
         ended = {index: value for index, value in enumerate(values) if isinstance(value, Verdict)}
@@ -144,7 +169,7 @@ class Preparation:
         held_up = ended.keys() | run.withheld.keys()
         return [(run, index, value) for index, value in enumerate(values) if index not in held_up]
 
-    def _begin(self, decoded: list[Decoded]) -> None:
+    def _begin_rows(self, decoded: list[Decoded]) -> None:
         """Preprocess these rows; many, and those that are fetched, only as fast as the model takes them."""
         large = self._line.is_large(len(decoded))
         waits = large and self._runner.preprocesses

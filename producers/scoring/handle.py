@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.25
 
 
 class Scoring:

@@ -232,7 +232,7 @@ def _to_reference(url: Any, name: str) -> Any:
 def _checked(values: list[Any], signature: Signature) -> list[Any]:
     """The rows, those that do not fit the model's signature marked; all at once if none is bad."""
     try:
-        if not any(isinstance(value, BadRow) for value in values):
+        if BadRow not in set(map(type, values)):
             signature.check_rows(values)
             return values
     except InvalidInput:

@@ -58,6 +58,16 @@ def test_every_job_gets_its_own_outputs_however_they_are_batched(tmp_path: Path)
         assert any(batch.jobs > 1 for batch in engine.batches)
 
 
+def test_guilty_rows_of_a_large_job_keep_their_errors_and_the_others_their_outputs(tmp_path: Path) -> None:
+    code = "class Model:\n    def forward(self, rows): return [row + 1 for row in rows]"
+    with start_engine(tmp_path, code).loaded() as engine:
+        guilty = RowFailure(600, "engine_died", "the engine died in it")
+        engine.send(Run(job_of(list(range(700))), guilty=(guilty,)))
+        (outcome,) = engine.outcomes(1)
+        assert outcome.failures == (guilty,)
+        assert outputs_of(outcome) == [None if row == 600 else row + 1 for row in range(700)]
+
+
 def test_while_the_model_is_busy_the_next_batch_fills(tmp_path: Path) -> None:
     collating = GATED + "\n        def collate(self, rows, *, pad_to): return rows\n"
     with start_engine(tmp_path, collating).loaded() as engine:

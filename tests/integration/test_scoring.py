@@ -427,6 +427,27 @@ def test_bad_rows_of_a_suspect_chunk_fail_once_and_reach_no_model(
         assert sum(batch.rows for batch in engine.batches) == 2
 
 
+def test_bad_rows_of_a_large_chunk_reach_no_model_and_the_others_keep_their_order(
+    fleet: ScoringFleet, tmp_path: Path
+) -> None:
+    lines = [b"not json" if number in (0, 700, 1499) else b'{"x": %d}' % number for number in range(1500)]
+    write_lines(fleet.directory / "in.jsonl", lines)
+    fleet.begin("in.jsonl", columns=["x"], chunk_rows=1500)
+    fleet.plan()
+    (chunk,) = fleet.claim()
+    code = "class Model:\n    def forward(self, rows): return [2 * row for row in rows]"
+    with start_engine(tmp_path / "engine", code).loaded() as engine:
+        (outcome,) = engine.run(chunk)
+        assert (outcome.rows_succeeded, outcome.rows_failed) == (1497, 3)
+        assert sum(batch.rows for batch in engine.batches) == 1497
+    fleet.jobs.settle([outcome], worker=fleet.worker)
+    assert fleet.finish() == 1
+    assert [row["prediction"] for row in fleet.rows()] == [
+        2 * n for n in range(1500) if n not in (0, 700, 1499)
+    ]
+    assert [error["row"] for error in fleet.errors()] == [0, 700, 1499]
+
+
 def test_files_may_be_rows_and_the_same_files_are_the_same_scoring(fleet: ScoringFleet) -> None:
     folder = fleet.directory / "im ages"
     (folder / "deep").mkdir(parents=True)
