@@ -97,6 +97,7 @@ class Forwarding:
             urgent = self._line.overtake(gathered.batch)
             if urgent is not None:
                 gathered = self._gather(urgent)
+            self._line.begun()
             rows = self._still_wanted(gathered)
             if rows:
                 ran = self._forward(gathered, rows)

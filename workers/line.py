@@ -1,4 +1,7 @@
-"""What an engine has in hand, shared by its threads: arriving jobs, the batcher, and batches under way."""
+"""What an engine has in hand, shared by its threads: arriving jobs, the batcher, and batches under way.
+
+One batch is in the model, and exactly one prefetched.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,6 @@ from shunter.workers.batch import TICKET, Batch, CloseReason, Row, Timing
 from shunter.workers.batcher import Batcher
 from shunter.workers.messages import Probe, Run
 from shunter.workers.spans import rows_of
-
-OVERLAP = 2
-"""One batch in the model, and exactly one prefetched."""
 
 AHEAD_BUNCHES, LEAST_AHEAD_ROWS = 2, 512
 """So much of a large job may be preprocessed and wait: what batches are chosen from, and no more memory."""
@@ -70,6 +70,7 @@ class Line:
         self._preprocessing = False
         self._awaiting_room = False
         self._forwarding = 0
+        self._prefetched = False
         self._unfinished = 0
         self._stopping = False
 
@@ -221,7 +222,10 @@ class Line:
             return batch
 
     def overtake(self, batch: Batch[JobRun]) -> Batch[JobRun] | None:
-        """The batch to run instead of one that was prefetched, if more urgent rows have come since."""
+        """The batch to run instead of one that was prefetched, if more urgent rows have come since.
+
+        Before it has `begun` no other is closed, or that one would have taken those rows.
+        """
         with self._lock:
             nobody = not self._batcher.holds_urgent
             if self._probing or nobody or batch.reason is CloseReason.ALONE:
@@ -233,6 +237,13 @@ class Line:
             for row in urgent.rows if urgent is not None else ():
                 row.ticket.taken = True
             return urgent
+
+    def begun(self) -> None:
+        """The prefetched batch goes into the model: another may be closed."""
+        with self._lock:
+            self._prefetched = False
+            if len(self._batcher):
+                self._for_batches.notify()
 
     def measured(self, batch: Batch[JobRun], seconds: float) -> RaisedCeiling | None:
         """A batch went through the model whole, in so many seconds; the memory ceiling that it raised."""
@@ -254,7 +265,7 @@ class Line:
         with self._lock:
             self._forwarding -= 1
             idle = not (self._forwarding or self._preprocessing or self._arrived or len(self._batcher))
-            if not idle or self._stopping:
+            if not (idle or self._prefetched) or self._stopping:
                 self._for_batches.notify()
             return idle
 
@@ -364,7 +375,7 @@ class Line:
     def _try_batch(self, now: float) -> Batch[JobRun] | None:
         if self._probing:
             return self._probe_batches.popleft() if self._probe_batches and not self._unfinished else None
-        if self._forwarding >= OVERLAP:
+        if self._prefetched:
             return None
         more_coming = self._preprocessing or bool(self._arrived)
         return self._batcher.next_batch(
@@ -372,6 +383,7 @@ class Line:
         )
 
     def _start(self, batch: Batch[JobRun]) -> None:
+        self._prefetched = True
         self._forwarding += 1
         self._unfinished += 1
         for row in batch.rows:

@@ -51,7 +51,13 @@ class Hands:
         assert isinstance(batch, Batch)
         return batch
 
+    def begin(self) -> Batch[JobRun]:
+        batch = self.batch()
+        self.line.begun()
+        return batch
+
     def run(self, batch: Batch[JobRun], seconds: float) -> None:
+        self.line.begun()
         self.line.measured(batch, seconds)
         self.line.forwarded()
         self.line.finished()
@@ -84,7 +90,7 @@ def test_a_job_that_not_even_the_fastest_batch_could_finish_in_time_is_late_alre
 def test_what_has_reached_the_model_is_never_late() -> None:
     hands = Hands()
     begun = hands.job(deadline_in_s=5.0)
-    hands.batch()
+    hands.begin()
     hands.clock.now += 10.0
     other = hands.job()
     hands.line.forwarded()
@@ -158,6 +164,7 @@ def test_whoever_puts_rows_in_line_for_an_idle_model_has_their_batch() -> None:
     batch = hands.line.batch_if_idle()
     assert batch is not None
     assert {row.ticket for row in batch.rows} == {job}
+    hands.line.begun()
     hands.job()
     assert hands.line.batch_if_idle() is None
     hands.line.forwarded()
@@ -175,9 +182,9 @@ def test_jobs_that_may_be_late_are_left_to_the_thread_that_tells() -> None:
 def test_a_model_is_idle_when_its_last_batch_has_left_it_and_nothing_waits() -> None:
     hands = Hands()
     hands.job()
-    first = hands.batch()
+    first = hands.begin()
     hands.job(rows=8)
-    hands.batch()
+    hands.begin()
     assert hands.line.batch_if_idle() is None
     assert not hands.line.forwarded()
     assert hands.line.forwarded()
@@ -187,7 +194,7 @@ def test_a_model_is_idle_when_its_last_batch_has_left_it_and_nothing_waits() -> 
 def test_a_prefetched_batch_gives_way_to_urgent_rows() -> None:
     hands = Hands()
     hands.job()
-    hands.batch()
+    hands.begin()
     bulk = hands.job(rows=8, priority=Priority.BULK)
     prefetched = hands.batch()
     urgent = hands.job(rows=2, priority=Priority.INTERACTIVE)
@@ -196,8 +203,28 @@ def test_a_prefetched_batch_gives_way_to_urgent_rows() -> None:
     assert batch is not None
     assert [row.ticket for row in batch.rows] == [urgent] * 2 + [bulk] * 6
     assert urgent.taken
+    hands.line.begun()
     assert hands.line.forwarded() is False
     assert [row.ticket for row in hands.batch().rows] == [bulk] * 2
+
+
+def test_urgent_rows_are_not_prefetched_behind_a_batch_that_they_could_still_overtake() -> None:
+    hands = Hands()
+    hands.job()
+    hands.begin()
+    hands.job(rows=16, priority=Priority.BULK)
+    prefetched = hands.batch()
+    hands.line.forwarded()
+    urgent = hands.job(rows=8, priority=Priority.INTERACTIVE)
+    closed: SimpleQueue[object] = SimpleQueue()
+    threading.Thread(target=lambda: closed.put(hands.line.next_batch()), daemon=True).start()
+    assert hands.line.batch_if_idle() is None
+    batch = hands.line.overtake(prefetched)
+    assert batch is not None
+    assert {row.ticket for row in batch.rows} == {urgent}
+    assert closed.empty()
+    hands.line.begun()
+    assert isinstance(closed.get(timeout=10), Batch)
 
 
 def test_rows_that_leave_no_room_by_their_bytes_are_a_batch_whatever_else_has_arrived() -> None:

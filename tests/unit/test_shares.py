@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from dataclasses import replace
+from itertools import islice, pairwise
 
 import pytest
 
@@ -70,6 +71,26 @@ def test_urgent_jobs_wait_for_the_batch_that_runs_and_for_no_bulk_behind_it() ->
     both = simulate(merged(iter(bulk), urgent), LIMITS, tenth, held_rows=128, sizing=largest())
     assert both.queued_s(99, INTERACTIVE) <= 1.1 * BATCH_S
     assert both.rows_per_s >= 0.97 * alone.rows_per_s
+
+
+def test_a_burst_of_twelve_urgent_batches_waits_for_no_bulk_that_was_served_until_then() -> None:
+    batches = 12
+    bulk = backlog(BULK, 100 * LIMITS.max_rows)
+    at_s = 40.5 * BATCH_S
+    burst = [Arrival(at_s=at_s, rows=8, priority=INTERACTIVE)] * (batches * LIMITS.max_rows // 8)
+    result = simulate(merged(bulk, iter(burst)), LIMITS, tenth, held_rows=128, sizing=largest())
+    assert result.queued_s(100, INTERACTIVE) == pytest.approx((batches - 0.5) * BATCH_S)
+
+
+def test_bulk_that_was_served_until_then_waits_for_at_most_twenty_batches_of_urgent_rows() -> None:
+    bulk = backlog(BULK, 100 * LIMITS.max_rows)
+    at_s = 40.5 * BATCH_S
+    flood = backlog(INTERACTIVE, 100 * LIMITS.max_rows)
+    late = (replace(arrival, at_s=at_s) for arrival in flood)
+    result = simulate(merged(bulk, late), LIMITS, tenth, held_rows=128, sizing=largest())
+    begun = sorted(job.begun_s or 0.0 for job in result.jobs if job.priority is BULK)
+    pauses = [later - sooner for sooner, later in pairwise(begun)]
+    assert max(pauses) <= 20 * BATCH_S
 
 
 def test_overloaded_classes_get_their_shares() -> None:
