@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -56,24 +56,20 @@ class Database:
         self._engine = create_engine(url, pool_size=pool_size)
         _survive_fork(self)
 
-    @contextmanager
-    def transaction(self) -> Iterator[Cursor]:
+    def transaction(self) -> AbstractContextManager[Cursor]:
         """One transaction: committed when the block ends, rolled back when it raises.
 
         Raises DatabaseUnavailable when Postgres cannot be reached. If the connection breaks during
         the commit, the outcome is unknown, and the caller must read the rows again.
         """
-        with self._cursor(autocommit=False) as cursor:
-            yield cursor
+        return self._cursor(autocommit=False)
 
-    @contextmanager
-    def statement(self) -> Iterator[Cursor]:
+    def statement(self) -> AbstractContextManager[Cursor]:
         """A cursor whose every `execute` is a transaction of its own, in one round trip instead of three.
 
         Raises as `transaction` does; what breaks during the statement may have been committed.
         """
-        with self._cursor(autocommit=True) as cursor:
-            yield cursor
+        return self._cursor(autocommit=True)
 
     @contextmanager
     def _cursor(self, *, autocommit: bool) -> Iterator[Cursor]:
@@ -86,7 +82,8 @@ class Database:
             connection.driver_connection.autocommit = autocommit
             with connection.cursor() as cursor:
                 yield cursor
-            connection.commit()
+            if not autocommit:
+                connection.commit()
         except _OUTAGES as error:
             broken = connection.driver_connection.closed
             connection.invalidate(error)
@@ -152,6 +149,8 @@ def create_engine(url: str, *, pool_size: int) -> Engine:
         pool_pre_ping=False,
         # The connection that was used last: its server process is awake, and has its caches still.
         pool_use_lifo=True,
+        # Whoever takes a connection out ends its transaction: the pool need not do so again.
+        pool_reset_on_return=None,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": "shunter",
