@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
 from uuid import UUID
 
 import kombu
@@ -22,7 +21,7 @@ from redis.retry import Retry
 
 from shunter.storage.envelope import Envelope
 from shunter.storage.errors import QueueUnavailable
-from shunter.storage.push import SETTLED_CHANNEL, announced, push
+from shunter.storage.push import SETTLED_CHANNEL, Exchange, KeptConnections, announced, pushes
 from shunter.storage.settings import redact
 
 log = logging.getLogger(__name__)
@@ -75,6 +74,18 @@ class Breaker:
             self._open_until = self._clock() + self._pause_s
 
 
+class Push:
+    """Envelopes on their way to Redis."""
+
+    def __init__(self, publisher: Publisher, exchange: Exchange) -> None:
+        self._publisher = publisher
+        self._exchange = exchange
+
+    def close(self) -> None:
+        """Read Redis' answer; if there is none, that is logged, and the relay's business."""
+        self._publisher._finish(self._exchange)
+
+
 class Publisher:
     """A connection to Redis that pushes envelopes; safe for threads, and after a fork."""
 
@@ -83,35 +94,35 @@ class Publisher:
         self._lock = threading.Lock()
         self._breaker = Breaker()
         self._pushes = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self._client: redis.Redis | None = None
+        self._connections: KeptConnections | None = None
 
     @property
     def dispatching(self) -> bool:
         """Whether, as far as this process knows, what is published arrives."""
         return self._breaker.closed
 
-    def publish(self, envelopes: Iterable[Envelope]) -> None:
-        """Push envelopes onto their lists; QueueUnavailable leaves it unknown which arrived.
+    def publish(self, envelopes: Iterable[Envelope]) -> Push:
+        """Send envelopes to their lists; Redis' answer is read when the push is closed, which must be done.
 
-        Whoever gets QueueUnavailable need not try again: the relay pushes what is missing. While Redis is
-        silent most calls fail at once, without waiting for a timeout.
+        Raises QueueUnavailable when they cannot be sent, and need not be sent again: the relay pushes what
+        is missing. While Redis is silent most calls fail at once, without waiting for a timeout.
         """
         if not self._breaker.lets_through():
             raise QueueUnavailable(f"Redis at {redact(self.url)} did not answer a moment ago")
+        self._pushes.acquire()
         try:
-            with self._pushes:
-                push(self._connected(), envelopes)
-        except _OUTAGES as error:
-            self._breaker.failed()
-            log.warning("what is submitted now is stored, and dispatched later: %s", self._outage(error))
-            raise self._outage(error) from error
-        self._breaker.answered()
+            exchange = Exchange(self._connected(), pushes(envelopes))
+        except BaseException as error:
+            self._pushes.release()
+            if isinstance(error, _OUTAGES):
+                raise self._failed(error) from error
+            raise
+        return Push(self, exchange)
 
     def listen(self, wanted: Callable[[], bool]) -> Iterator[set[UUID]]:
         """The jobs that workers name as just ended, as long as they are wanted; QueueUnavailable."""
         try:
-            client: Any = self._connected()
-            with client.pubsub(ignore_subscribe_messages=True) as channel:
+            with self._connected().client.pubsub(ignore_subscribe_messages=True) as channel:
                 channel.subscribe(SETTLED_CHANNEL)
                 while wanted():
                     message = channel.get_message(timeout=LISTEN_S)
@@ -123,7 +134,7 @@ class Publisher:
     def check(self) -> None:
         """Raise QueueUnavailable unless Redis answers."""
         try:
-            self._connected().ping()
+            self._connected().client.ping()
         except _OUTAGES as error:
             self._breaker.failed()
             raise self._outage(error) from error
@@ -138,13 +149,13 @@ class Publisher:
     def close(self) -> None:
         """Close the connections."""
         with self._lock:
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+            if self._connections is not None:
+                self._connections.client.close()
+                self._connections = None
 
-    def _connected(self) -> redis.Redis:
+    def _connected(self) -> KeptConnections:
         with self._lock:
-            if self._client is None:
+            if self._connections is None:
                 options = {
                     "socket_connect_timeout": CONNECT_TIMEOUT_S,
                     "socket_timeout": ANSWER_TIMEOUT_S,
@@ -154,8 +165,24 @@ class Publisher:
                 client: redis.Redis = channel.client
                 # redis-py would try a refused connection again for seconds, with the caller waiting.
                 client.set_retry(Retry(NoBackoff(), 1))
-                self._client = client
-            return self._client
+                self._connections = KeptConnections(client)
+            return self._connections
+
+    def _finish(self, exchange: Exchange) -> None:
+        try:
+            exchange.answers()
+        except _OUTAGES as error:
+            self._failed(error)
+        else:
+            self._breaker.answered()
+        finally:
+            self._pushes.release()
+
+    def _failed(self, error: BaseException) -> QueueUnavailable:
+        outage = self._outage(error)
+        self._breaker.failed()
+        log.warning("what is submitted now is stored, and dispatched later: %s", outage)
+        return outage
 
     def _outage(self, error: BaseException) -> QueueUnavailable:
         return QueueUnavailable(f"Redis at {redact(self.url)} does not answer: {error}")

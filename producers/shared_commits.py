@@ -2,17 +2,19 @@
 
     insert -> push -> sync
 
-Jobs are pushed as soon as others see them, so that a worker is at them while the disk is still writing. A
-crash of Postgres in between undoes the jobs and all that was made of them; no call has returned by then.
+Jobs are pushed as soon as others see them, so that a worker is at them while the disk is still writing; Redis
+answers meanwhile. A crash of Postgres in between undoes the jobs and all that was made of them; no call has
+returned by then.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 import psycopg2
 
@@ -21,18 +23,36 @@ from shunter.storage.errors import DatabaseUnavailable, InvalidInput
 from shunter.storage.job import NewJob
 from shunter.storage.job_repository import JobRepository
 
-Publish = Callable[[Sequence[NewJob], datetime], None]
-"""Pushes the envelopes of committed jobs; must not raise because Redis is silent."""
+
+class SupportsClose(Protocol):
+    """Something under way that must be closed."""
+
+    def close(self) -> None:
+        """Wait for its end."""
+
+
+class _Answered:
+    def close(self) -> None:
+        """There is nothing to wait for."""
+
+
+ANSWERED: SupportsClose = _Answered()
+
+Publish = Callable[[Sequence[NewJob], datetime], SupportsClose]
+"""Sends the envelopes of committed jobs; neither this nor its end may raise because Redis is silent."""
 
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
     job: NewJob
-    turn: threading.Lock
+    turn: threading.Lock = field(default_factory=threading.Lock)
     """Released when the job is done with, or when its thread is the next to commit."""
-    is_next: bool = False
     done: bool = False
     error: BaseException | None = None
+
+
+def _nothing() -> None:
+    pass
 
 
 class SharedCommits:
@@ -43,14 +63,15 @@ class SharedCommits:
         self._publish = publish
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
-        self._committing = False
+        self._committing: _Waiting | None = None
+        """Whose jobs are not stored yet, or whose turn it is to store all who wait."""
 
     def add(self, job: NewJob) -> None:
         """Commit one job and publish it, together with those that came while the last commit was under way.
 
         Raises DatabaseUnavailable, or InvalidInput when Postgres refuses this very job.
         """
-        mine = _Waiting(job, threading.Lock())
+        mine = _Waiting(job)
         try:
             if self._must_wait(mine):
                 mine.turn.acquire()
@@ -63,56 +84,32 @@ class SharedCommits:
         if mine.error is not None:
             raise mine.error
 
+    def add_all(self, jobs: Sequence[NewJob]) -> None:
+        """Commit these jobs, all or none, and publish them."""
+        self._store(jobs)
+
     def _must_wait(self, mine: _Waiting) -> bool:
         with self._lock:
             self._waiting.append(mine)
-            if self._committing:
-                mine.turn.acquire()
-                return True
-            mine.is_next = self._committing = True
-            return False
+            if self._committing is None:
+                self._committing = mine
+                return False
+            mine.turn.acquire()
+            return True
 
     def _leave(self, mine: _Waiting) -> None:
         with self._lock:
             if mine in self._waiting:
                 self._waiting.remove(mine)
-                if mine.is_next:
-                    self._call_next()
+        self._hand_over(mine)
 
-    def _call_next(self) -> None:
-        self._committing = bool(self._waiting)
-        if self._waiting:
-            self._waiting[0].is_next = True
-            self._waiting[0].turn.release()
-
-    def add_all(self, jobs: Sequence[NewJob]) -> None:
-        """Commit these jobs, all or none, and publish them."""
-        self._publish(jobs, self._insert(jobs))
-        self._sync(jobs)
-
-    def _insert(self, jobs: Sequence[NewJob]) -> datetime:
-        try:
-            enqueued_at = self._repository.insert_unsynced(jobs)
-            failpoints.hit("submit.stored")
-            return enqueued_at
-        except DatabaseUnavailable as error:
-            # The reply to the commit may be what was lost: the rows tell.
-            return self._enqueued_at(jobs, error)
-
-    def _sync(self, jobs: Sequence[NewJob]) -> None:
-        try:
-            self._repository.sync()
-        except DatabaseUnavailable as error:
-            # A crash has taken the jobs along, or a connection broke and they are there.
-            self._enqueued_at(jobs, error)
-            self._repository.sync()
-
-    def _enqueued_at(self, jobs: Sequence[NewJob], error: DatabaseUnavailable) -> datetime:
-        """When jobs were stored whose fate is unknown since `error`, which is raised unless they were."""
-        found = self._repository.get_many([job.id for job in jobs])
-        if len(found) != len(jobs):
-            raise error
-        return found[jobs[0].id].enqueued_at
+    def _hand_over(self, mine: _Waiting) -> None:
+        """Let the next one commit, unless that was done before."""
+        with self._lock:
+            if self._committing is mine:
+                self._committing = self._waiting[0] if self._waiting else None
+                if self._committing is not None:
+                    self._committing.turn.release()
 
     def _commit_waiting(self, mine: _Waiting) -> None:
         with self._lock:
@@ -120,38 +117,54 @@ class SharedCommits:
         try:
             with _told_to(batch, mine):
                 try:
-                    enqueued_at = self._insert_waiting(batch)
-                finally:
                     # The next commit begins while this one's envelopes are pushed.
-                    with self._lock:
-                        self._call_next()
-                stored = [entry.job for entry in batch if entry.error is None]
-                if stored and enqueued_at is not None:
-                    self._publish(stored, enqueued_at)
-                    self._sync(stored)
+                    self._store_waiting(batch, stored=lambda: self._hand_over(mine))
+                finally:
+                    self._hand_over(mine)
         finally:
             for entry in batch:
                 entry.done = True
                 if entry is not mine:
                     entry.turn.release()
 
-    def _insert_waiting(self, batch: Sequence[_Waiting]) -> datetime | None:
-        """When they were enqueued: all together or, if Postgres refuses one of them, one by one."""
+    def _store_waiting(self, batch: Sequence[_Waiting], stored: Callable[[], None] = _nothing) -> None:
+        """All together or, if Postgres refuses one of them, one by one."""
         try:
-            return self._insert([entry.job for entry in batch])
+            self._store([entry.job for entry in batch], stored)
         except psycopg2.DataError as error:
             if len(batch) == 1:
                 batch[0].error = InvalidInput(f"Postgres refuses the job: {error}")
-                return None
-        found = [self._insert_alone(entry) for entry in batch]
-        return min((moment for moment in found if moment is not None), default=None)
+            else:
+                for entry in batch:
+                    self._store_alone(entry)
 
-    def _insert_alone(self, entry: _Waiting) -> datetime | None:
+    def _store_alone(self, entry: _Waiting) -> None:
         try:
-            return self._insert_waiting([entry])
+            self._store_waiting([entry])
         except DatabaseUnavailable as error:
             entry.error = error
-            return None
+
+    def _store(self, jobs: Sequence[NewJob], stored: Callable[[], None] = _nothing) -> None:
+        """Return once they are on disk; `stored` is called when all see them."""
+        try:
+            with self._repository.storing() as storing:
+                enqueued_at = storing.insert(jobs)
+                failpoints.hit("submit.stored")
+                stored()
+                with closing(self._publish(jobs, enqueued_at)):
+                    storing.sync()
+        except DatabaseUnavailable as error:
+            # The answer to a commit may be what was lost: the rows tell. A second envelope does no harm.
+            enqueued_at = self._enqueued_at(jobs, error)
+            with closing(self._publish(jobs, enqueued_at)), self._repository.storing() as storing:
+                storing.sync()
+
+    def _enqueued_at(self, jobs: Sequence[NewJob], error: DatabaseUnavailable) -> datetime:
+        """When jobs were stored whose fate is unknown since `error`, which is raised unless they were."""
+        found = self._repository.get_many([job.id for job in jobs])
+        if len(found) != len(jobs):
+            raise error
+        return found[jobs[0].id].enqueued_at
 
 
 @contextmanager

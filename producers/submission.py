@@ -14,6 +14,7 @@ from shunter.storage.metadata import check_metadata
 MAX_KEY_CHARS = 255
 MAX_DEADLINE_S = 366 * 24 * 3600
 MAX_VERSION = 2**31 - 1
+LABELS = tuple(priority.label for priority in Priority)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +29,9 @@ class Options:
     tenant: str = DEFAULT_TENANT
 
     def __post_init__(self) -> None:
-        if self.priority not in {priority.label for priority in Priority}:
-            allowed = ", ".join(priority.label for priority in Priority)
+        if self.priority not in LABELS:
             raise InvalidInput(
-                f"priority is {self.priority!r}: it must be one of {allowed}", field="priority"
+                f"priority is {self.priority!r}: it must be one of {', '.join(LABELS)}", field="priority"
             )
         _check_version(self.version)
         _check_deadline(self.deadline_s)

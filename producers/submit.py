@@ -13,10 +13,10 @@ from uuid import UUID
 import orjson
 
 from shunter.producers.rows import as_rows, each_job, packed_rows
-from shunter.producers.shared_commits import SharedCommits
+from shunter.producers.shared_commits import ANSWERED, SharedCommits, SupportsClose
 from shunter.producers.submission import Accepted, Options, check_model_name
 from shunter.storage import failpoints
-from shunter.storage.envelope import Due, Envelope, pack
+from shunter.storage.envelope import Envelope, pack
 from shunter.storage.errors import (
     QueueUnavailable,
     TooLarge,
@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 class Publishes(Protocol):
     """What pushes envelopes."""
 
-    def publish(self, envelopes: Iterable[Envelope]) -> None:
-        """Push them, or raise QueueUnavailable."""
+    def publish(self, envelopes: Iterable[Envelope]) -> SupportsClose:
+        """Send them, or raise QueueUnavailable; what is returned waits for the answer when it is closed."""
 
 
 class Submitter:
@@ -123,7 +123,7 @@ class Submitter:
         id, enqueued_at = self._repository.insert_once(job, key=key, body_digest=digest)
         failpoints.hit("submit.stored")
         if enqueued_at is not None:
-            self._publish([job], enqueued_at)
+            self._publish([job], enqueued_at).close()
         return Accepted(id, job.model, job.version, job.rows)
 
     def _check(self, model: object, values: Sequence[object], options: Options) -> RegisteredModel:
@@ -148,15 +148,16 @@ class Submitter:
             input_key=blob.key,
         )
 
-    def _publish(self, jobs: Sequence[NewJob], enqueued_at: datetime) -> None:
-        due = [Due(job.id, job.model, job.version, job.rows, job.priority) for job in jobs]
+    def _publish(self, jobs: Sequence[NewJob], enqueued_at: datetime) -> SupportsClose:
+        push = ANSWERED
         try:
             failpoints.hit("submit.committed")
-            self._publisher.publish(pack(due, enqueued_at.timestamp()))
+            push = self._publisher.publish(pack(jobs, enqueued_at.timestamp()))
             failpoints.hit("submit.pushed")
         except QueueUnavailable as error:
             # The rows are committed: the relay will push what is missing once Redis is back.
             log.debug("%d jobs are stored and will be dispatched later: %s", len(jobs), error)
+        return push
 
 
 def _check_size(rows: Sequence[object]) -> None:

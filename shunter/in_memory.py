@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from shunter.producers.direct import read_results
 from shunter.producers.outputs import JobResults
+from shunter.producers.shared_commits import ANSWERED, SupportsClose
 from shunter.producers.status import JobStatus, job_status
 from shunter.producers.submission import Accepted, Options
 from shunter.producers.submit import Submitter
@@ -58,10 +59,11 @@ class InMemoryBackend:
         self._worker = uuid4()
         self._lock = RLock()
 
-    def publish(self, envelopes: Iterable[Envelope]) -> None:
+    def publish(self, envelopes: Iterable[Envelope]) -> SupportsClose:
         """What a submission does last: the jobs are due."""
         with self._lock:
             self._due.update((id, envelope.id) for envelope in envelopes for id in envelope.ids)
+        return ANSWERED
 
     def submit(self, model: str, rows: object, options: Options) -> Accepted:
         return self._submitter.submit(model, rows, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -61,24 +61,20 @@ class Database:
         self._connections = self._new_connections()
         _survive_fork(self)
 
-    @contextmanager
-    def transaction(self) -> Iterator[Cursor]:
+    def transaction(self) -> AbstractContextManager[Cursor]:
         """One transaction: committed when the block ends, rolled back when it raises.
 
         Raises DatabaseUnavailable when Postgres cannot be reached. If the connection breaks during
         the commit, the outcome is unknown, and the caller must read the rows again.
         """
-        with self._cursor(autocommit=False) as cursor:
-            yield cursor
+        return self._cursor(autocommit=False)
 
-    @contextmanager
-    def statement(self) -> Iterator[Cursor]:
+    def statement(self) -> AbstractContextManager[Cursor]:
         """A cursor whose every `execute` is a transaction of its own, in one round trip instead of three.
 
         Raises as `transaction` does; what breaks during the statement may have been committed.
         """
-        with self._cursor(autocommit=True) as cursor:
-            yield cursor
+        return self._cursor(autocommit=True)
 
     @contextmanager
     def _cursor(self, *, autocommit: bool) -> Iterator[Cursor]:
@@ -91,7 +87,8 @@ class Database:
             connection.autocommit = autocommit
             with connection.cursor() as cursor:
                 yield cursor
-            connection.commit()
+            if not autocommit:
+                connection.commit()
         except _OUTAGES as error:
             if connection.closed:
                 # What ended it may have ended all; a connection that is seldom used would tell hours later.

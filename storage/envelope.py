@@ -14,7 +14,7 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import orjson
@@ -96,6 +96,21 @@ class Envelope(NamedTuple):
         return f"first={self.ids[0]}, last={self.ids[-1]}"
 
 
+class NeedsEnvelope(Protocol):
+    """What an envelope says of a job."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def priority(self) -> Priority: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """A stored job that needs an envelope."""
@@ -107,9 +122,9 @@ class Due:
     priority: Priority
 
 
-def pack(jobs: Sequence[Due], enqueued_at: float) -> Iterator[Envelope]:
+def pack(jobs: Sequence[NeedsEnvelope], enqueued_at: float) -> Iterator[Envelope]:
     """Group due jobs into envelopes of at most MAX_ROWS rows, keeping their order within a list."""
-    groups: dict[tuple[str, int, Priority], list[Due]] = {}
+    groups: dict[tuple[str, int, Priority], list[NeedsEnvelope]] = {}
     rows: dict[tuple[str, int, Priority], int] = {}
     for job in jobs:
         key = (job.model, job.version, job.priority)
@@ -122,7 +137,7 @@ def pack(jobs: Sequence[Due], enqueued_at: float) -> Iterator[Envelope]:
     yield from (_envelope(group, enqueued_at) for group in groups.values())
 
 
-def _envelope(group: Sequence[Due], enqueued_at: float) -> Envelope:
+def _envelope(group: Sequence[NeedsEnvelope], enqueued_at: float) -> Envelope:
     first = group[0]
     return Envelope(
         # A lone job lends its id, so that Flower's task page answers to it.
@@ -138,15 +153,16 @@ def _envelope(group: Sequence[Due], enqueued_at: float) -> Envelope:
 
 def encode(envelope: Envelope) -> bytes:
     """The raw bytes to LPUSH."""
+    ids = [str(id) for id in envelope.ids]
     kwargs = {
-        "ids": [str(id) for id in envelope.ids],
+        "ids": ids,
         "model": envelope.model,
         "version": envelope.version,
         "rows": envelope.rows,
         "priority": envelope.priority.label,
         "enqueued_at": envelope.enqueued_at,
     }
-    task_id = str(envelope.id)
+    task_id = ids[0] if envelope.id is envelope.ids[0] else str(envelope.id)
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return orjson.dumps(
         {
@@ -165,7 +181,7 @@ def encode(envelope: Envelope) -> bytes:
                 "expires": None,
                 "timelimit": [None, None],
                 "argsrepr": f"({envelope.title!r},)",
-                "kwargsrepr": envelope.span,
+                "kwargsrepr": f"first={ids[0]}, last={ids[-1]}",
                 "origin": f"shunter@{os.getpid()}",
                 "ignore_result": True,
             },
@@ -177,7 +193,7 @@ def encode(envelope: Envelope) -> bytes:
                 "priority": STEPS[envelope.priority],
                 "body_encoding": "base64",
                 # Unique per delivery: kombu keys its records by it.
-                "delivery_tag": str(uuid.uuid4()),
+                "delivery_tag": os.urandom(16).hex(),
             },
         }
     )

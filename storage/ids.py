@@ -8,12 +8,14 @@ import struct
 import threading
 import time
 from datetime import UTC, datetime
+from io import BytesIO
 from uuid import UUID, SafeUUID
 
 from shunter.storage.errors import InvalidInput
 
 _RANDOM_BITS = 74
 _RAND_B_BITS = 62
+_DRAWN_BYTES = 4096
 _ITEM_ID = re.compile(
     r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:\.(0|[1-9][0-9]{0,8}))?", re.IGNORECASE
 )
@@ -30,15 +32,16 @@ class _Sequence:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
+        self._random = BytesIO()
 
     def take(self, count: int) -> list[int]:
         """`count` rising numbers."""
-        # Random steps, so that an id does not tell its neighbours.
-        steps = struct.unpack(f"<{count}I", os.urandom(4 * count))
-        now_ms = time.time_ns() // 1_000_000
-        fresh = now_ms << _RANDOM_BITS | int.from_bytes(os.urandom(16)) >> 128 - _RANDOM_BITS
         numbers = []
+        now_ms = time.time_ns() // 1_000_000
         with self._lock:
+            # Random steps, so that an id does not tell its neighbours.
+            steps = struct.unpack(f"<{count}I", self._draw(4 * count))
+            fresh = now_ms << _RANDOM_BITS | int.from_bytes(self._draw(16)) >> 128 - _RANDOM_BITS
             # Within one millisecond, or after the clock stepped back, go on from the last; overflow carries.
             last = fresh if now_ms > self._last >> _RANDOM_BITS else self._last
             for step in steps:
@@ -46,6 +49,14 @@ class _Sequence:
                 numbers.append(last)
             self._last = last
         return numbers
+
+    def _draw(self, count: int) -> bytes:
+        # To ask the system lets another thread in, and waits until it is through: not for each id.
+        drawn = self._random.read(count)
+        if len(drawn) < count:
+            self._random = BytesIO(os.urandom(max(count, _DRAWN_BYTES)))
+            drawn = self._random.read(count)
+        return drawn
 
 
 _sequence = _Sequence()

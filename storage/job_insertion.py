@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import orjson
 
@@ -40,15 +41,8 @@ COPY_ENCODERS: tuple[copy.Encoder, ...] = (
 )
 
 
-INSERT = f"""
-INSERT INTO jobs ({COLUMNS})
-VALUES (%(id)s, %(tenant)s, %(model)s, %(version)s, %(priority)s, %(rows)s,
-    now() + make_interval(secs => %(deadline_s)s), now(), %(redriven_from)s, %(metadata)s, %(input_key)s,
-    %(input)s)
-RETURNING enqueued_at
-"""
-
 _FIELDS = tuple(field.name for field in fields(NewJob))
+_GIVEN_OTHERWISE = {"deadline_s": ("deadline_at", "now() + make_interval(secs => %(deadline_s)s)")}
 
 INSERTED_BYTES = 16 * 1024
 """A statement's text holds bytes as twice as many characters: a longer input goes faster by COPY."""
@@ -64,10 +58,38 @@ def insert_jobs(cursor: Cursor, jobs: Sequence[NewJob], *, prefix: str = "") -> 
     return _copy(cursor, jobs, prefix)
 
 
+class Storing:
+    """A connection that stores new jobs in two steps: first all see them, then they are on disk.
+
+    A crash of Postgres before the second undoes the first, and whatever was made of the jobs by then.
+    """
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+
+    def insert(self, jobs: Sequence[NewJob]) -> datetime:
+        """Store new jobs, all or none; returns their common `enqueued_at`, Postgres time."""
+        return insert_jobs(self._cursor, jobs, prefix=NOT_AT_ONCE)
+
+    def sync(self) -> None:
+        """Return once all that was committed before is on disk."""
+        self._cursor.execute(SYNC)
+
+
+@cache
+def _statement(given: tuple[str, ...]) -> str:
+    # Each column costs Postgres time, which plans this anew for each job: those without a value are left out.
+    columns = [_GIVEN_OTHERWISE.get(field, (field, f"%({field})s")) for field in given]
+    names, values = zip(*columns, strict=True)
+    return f"INSERT INTO jobs ({', '.join(names)}) VALUES ({', '.join(values)}) RETURNING enqueued_at"
+
+
 def _insert(cursor: Cursor, job: NewJob, prefix: str) -> datetime:
-    values = {field: getattr(job, field) for field in _FIELDS}
-    metadata = None if job.metadata is None else orjson.dumps(job.metadata).decode()
-    cursor.execute(prefix + INSERT, {**values, "priority": int(job.priority), "metadata": metadata})
+    given = {field: value for field in _FIELDS if (value := getattr(job, field)) is not None}
+    given["priority"] = int(job.priority)
+    if job.metadata is not None:
+        given["metadata"] = orjson.dumps(job.metadata).decode()
+    cursor.execute(prefix + _statement(tuple(given)), given)
     row = cursor.fetchone()
     assert row is not None, "an INSERT of one row returns one row; this is a bug"
     enqueued_at: datetime = row[0]

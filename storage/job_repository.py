@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from shunter.storage.job import (
     NewJob,
     Priority,
 )
-from shunter.storage.job_insertion import NOT_AT_ONCE, SYNC, insert_jobs
+from shunter.storage.job_insertion import Storing, insert_jobs
 from shunter.storage.outcome import Outcome, RowFailure, StoredResult
 from shunter.storage.results import Blob
 
@@ -88,22 +89,14 @@ class JobRepository:
 
     def insert(self, jobs: Sequence[NewJob]) -> datetime:
         """Store new jobs, all or none; returns their common `enqueued_at`, Postgres time."""
-        enqueued_at = self.insert_unsynced(jobs)
-        self.sync()
-        return enqueued_at
-
-    def insert_unsynced(self, jobs: Sequence[NewJob]) -> datetime:
-        """Store new jobs as `insert` does: all see them, and a crash of Postgres before `sync` undoes them.
-
-        Whatever was made of them by then is undone with them, since it was written after them.
-        """
         with self._database.statement() as cursor:
-            return insert_jobs(cursor, jobs, prefix=NOT_AT_ONCE)
+            return insert_jobs(cursor, jobs)
 
-    def sync(self) -> None:
-        """Return once all that was committed before is on disk."""
+    @contextmanager
+    def storing(self) -> Iterator[Storing]:
+        """A connection that stores new jobs in two steps; raises as `Database.statement` does."""
         with self._database.statement() as cursor:
-            cursor.execute(SYNC)
+            yield Storing(cursor)
 
     def insert_once(self, job: NewJob, *, key: str, body_digest: bytes) -> tuple[UUID, datetime | None]:
         """Store a job under an idempotency key; returns its id and `enqueued_at`, None if it was there.

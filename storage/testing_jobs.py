@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ import psycopg2.errors
 
 from shunter.storage.errors import AlreadyFinished, IdempotencyConflict, UnknownJob
 from shunter.storage.job import DEFAULT_TENANT, Claim, ClaimedJob, Job, JobState, NewJob
+from shunter.storage.job_insertion import Storing
 from shunter.storage.job_repository import MAX_AHEAD_JOBS, JobRepository, Served
 from shunter.storage.outcome import Outcome, RowFailure, StoredResult, error_document
 from shunter.storage.results import Blob
@@ -54,12 +56,10 @@ class InMemoryJobRepository(JobRepository):
             self._rows.update(rows)
             return now
 
-    def insert_unsynced(self, jobs: Sequence[NewJob]) -> datetime:
-        """Store new jobs as `insert` does."""
-        return self.insert(jobs)
-
-    def sync(self) -> None:
-        """There is no disk."""
+    @contextmanager
+    def storing(self) -> Iterator[Storing]:
+        """There is no connection."""
+        yield _StoringInMemory(self)
 
     def insert_once(self, job: NewJob, *, key: str, body_digest: bytes) -> tuple[UUID, datetime | None]:
         """Store a job under an idempotency key; returns its id and `enqueued_at`, None if it was there."""
@@ -199,6 +199,17 @@ class InMemoryJobRepository(JobRepository):
         job = replace(row.job, **changes)
         self._rows[job.id] = replace(row, job=job)
         return job
+
+
+class _StoringInMemory(Storing):
+    def __init__(self, jobs: InMemoryJobRepository) -> None:
+        self._jobs = jobs
+
+    def insert(self, jobs: Sequence[NewJob]) -> datetime:
+        return self._jobs.insert(jobs)
+
+    def sync(self) -> None:
+        """There is no disk."""
 
 
 def _new_row(new: NewJob, now: datetime) -> _Row:

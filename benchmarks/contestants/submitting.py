@@ -64,7 +64,12 @@ def postgres(threads: int) -> Submitting:
 
     def connect(bench: Rig) -> Call:
         repository = JobRepository(Database(bench.settings.database_url, pool_size=threads))
-        return lambda row: repository.sync()
+
+        def sync(row: object) -> None:
+            with repository.storing() as storing:
+                storing.sync()
+
+        return sync
 
     settings = "pg_logical_emit_message, whose commit waits for the disk"
     return Submitting(f"empty transaction, {_times(threads)}", settings, threads, connect)

@@ -120,9 +120,10 @@ def test_jobs_stored_together_share_their_time(jobs: JobRepository) -> None:
 
 def test_jobs_that_are_not_yet_on_disk_are_there_for_everybody(jobs: JobRepository) -> None:
     new = [new_job(id=id) for id in new_ids(3)]
-    enqueued_at = jobs.insert_unsynced(new)
-    assert {job.enqueued_at for job in jobs.get_many([job.id for job in new]).values()} == {enqueued_at}
-    jobs.sync()
+    with jobs.storing() as storing:
+        enqueued_at = storing.insert(new)
+        assert {job.enqueued_at for job in jobs.get_many([job.id for job in new]).values()} == {enqueued_at}
+        storing.sync()
     assert len(jobs.find()) == 3
 
 

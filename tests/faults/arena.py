@@ -27,7 +27,7 @@ from shunter.migrations import migrate
 from shunter.producers.publisher import Publisher
 from shunter.storage import failpoints
 from shunter.storage.database import Database
-from shunter.storage.envelope import Due, pack, queue_name
+from shunter.storage.envelope import pack, queue_name
 from shunter.storage.ids import new_ids
 from shunter.storage.job import TERMINAL_STATES, JobState, NewJob
 from shunter.storage.job_repository import JobRepository
@@ -207,10 +207,9 @@ class Arena:
         enqueued_at = self.repository.insert(jobs)
         self.sent.update(numbers)
         if publish:
-            due = [Due(job.id, job.model, job.version, job.rows, job.priority) for job in jobs]
             self.publisher.publish(
-                envelope for job in due for envelope in pack([job], enqueued_at.timestamp())
-            )
+                envelope for job in jobs for envelope in pack([job], enqueued_at.timestamp())
+            ).close()
         return list(numbers)
 
     def wait(self, ids: Collection[UUID] | None = None, timeout_s: float = PATIENCE_S) -> None:

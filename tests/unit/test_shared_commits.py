@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 
 import pytest
@@ -14,8 +15,20 @@ from shunter.producers.shared_commits import SharedCommits
 from shunter.storage.errors import DatabaseUnavailable
 from shunter.storage.ids import new_id
 from shunter.storage.job import NewJob
+from shunter.storage.job_insertion import Storing
 from shunter.storage.testing import InMemoryJobRepository
 from tests.waiting import wait_until
+
+
+class Push:
+    """Envelopes on their way; says so, and that Redis has answered."""
+
+    def __init__(self, steps: list[str]) -> None:
+        self._steps = steps
+        steps.append("sent")
+
+    def close(self) -> None:
+        self._steps.append("answered")
 
 
 class GatedRepository(InMemoryJobRepository):
@@ -48,7 +61,7 @@ def repository() -> GatedRepository:
 
 @pytest.fixture
 def commits(repository: GatedRepository) -> SharedCommits:
-    return SharedCommits(repository, lambda jobs, enqueued_at: None)
+    return SharedCommits(repository, lambda jobs, enqueued_at: Push([]))
 
 
 def waiting(commits: SharedCommits) -> int:
@@ -93,29 +106,41 @@ class LosingRepository(InMemoryJobRepository):
         self.keeps = keeps
         self.steps: list[str] = []
 
-    def insert_unsynced(self, jobs: Sequence[NewJob]) -> datetime:
-        self.steps.append("inserted")
-        return super().insert_unsynced(jobs)
+    @contextmanager
+    def storing(self) -> Iterator[Storing]:
+        yield StoringAndLosing(self)
+
+    def lose(self) -> None:
+        if not self.keeps:
+            self._rows.clear()
+
+
+class StoringAndLosing(Storing):
+    def __init__(self, repository: LosingRepository) -> None:
+        self._repository = repository
+
+    def insert(self, jobs: Sequence[NewJob]) -> datetime:
+        self._repository.steps.append("inserted")
+        return self._repository.insert(jobs)
 
     def sync(self) -> None:
-        if self.crashes:
-            self.crashes -= 1
-            if not self.keeps:
-                self._rows.clear()
+        if self._repository.crashes:
+            self._repository.crashes -= 1
+            self._repository.lose()
             raise DatabaseUnavailable("no answer")
-        self.steps.append("on disk")
+        self._repository.steps.append("on disk")
 
 
 def pushing(repository: LosingRepository) -> SharedCommits:
-    return SharedCommits(repository, lambda jobs, enqueued_at: repository.steps.append("pushed"))
+    return SharedCommits(repository, lambda jobs, enqueued_at: Push(repository.steps))
 
 
-def test_a_job_is_pushed_before_it_is_on_disk_and_no_call_returns_before_that() -> None:
+def test_a_job_is_sent_before_it_is_on_disk_and_no_call_returns_before_both_have_answered() -> None:
     repository = LosingRepository()
     commits = pushing(repository)
     commits.add(job())
     commits.add_all([job(), job()])
-    assert repository.steps == ["inserted", "pushed", "on disk"] * 2
+    assert repository.steps == ["inserted", "sent", "on disk", "answered"] * 2
 
 
 @pytest.mark.parametrize("add", [SharedCommits.add, lambda commits, job: commits.add_all([job])])
@@ -128,7 +153,7 @@ def test_a_job_that_a_crash_has_undone_is_not_accepted(add: Callable[[SharedComm
 def test_a_job_that_is_there_after_a_lost_answer_is_accepted_once_it_is_on_disk() -> None:
     repository = LosingRepository(crashes=1)
     pushing(repository).add(job())
-    assert repository.steps == ["inserted", "pushed", "on disk"]
+    assert repository.steps == ["inserted", "sent", "answered", "sent", "on disk", "answered"]
 
 
 def test_a_job_of_which_nobody_knows_whether_it_is_on_disk_is_not_accepted() -> None:
