@@ -216,6 +216,7 @@ def test_urgent_rows_are_not_prefetched_behind_a_batch_that_they_could_still_ove
     prefetched = hands.batch()
     hands.line.forwarded()
     urgent = hands.job(rows=8, priority=Priority.INTERACTIVE)
+    hands.clock.now += 1.0
     closed: SimpleQueue[object] = SimpleQueue()
     threading.Thread(target=lambda: closed.put(hands.line.next_batch()), daemon=True).start()
     assert hands.line.batch_if_idle() is None
