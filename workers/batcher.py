@@ -162,12 +162,18 @@ class Batcher(Generic[TicketT]):
                 waited_s[priority] = max(now - since, waited_s.get(priority, 0.0))
         return self._close(ready, now, waited_s)
 
+    def outranked(self, batch: Batch[TicketT]) -> bool:
+        """Whether a class waits that could have had a seat, and did not when the batch was closed."""
+        last = max(row.ticket.priority for row in batch.rows)
+        waiting = [head for lane in self._lanes.values() for head in lane.heads() if head[0] < last]
+        return bool(waiting) and all(since > batch.closed_at for _, since in waiting)
+
     def overtake(self, batch: Batch[TicketT], now: float) -> Batch[TicketT] | None:
         """The batch to run instead of one that is closed and not begun, if more urgent rows have come since.
 
         Whoever loses a seat by that is at the head of the line again.
         """
-        if not self._outranked(batch):
+        if not self.outranked(batch):
             return None
         lane = self._lanes.get(batch.key)
         if lane is None:
@@ -185,12 +191,6 @@ class Batcher(Generic[TicketT]):
         """The first moment after `now` at which time alone closes a batch."""
         moments = [moment for lane in self._lanes.values() for moment in self._moments(lane)]
         return min((moment for moment in moments if now < moment < inf), default=None)
-
-    def _outranked(self, batch: Batch[TicketT]) -> bool:
-        """Whether a class waits that could have had a seat, and did not when the batch was closed."""
-        last = max(row.ticket.priority for row in batch.rows)
-        waiting = [head for lane in self._lanes.values() for head in lane.heads() if head[0] < last]
-        return bool(waiting) and all(since > batch.closed_at for _, since in waiting)
 
     def _length(self, batch: Batch[TicketT]) -> int:
         """What its rows are padded to, 0 if the model pays for no padding."""

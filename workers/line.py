@@ -1,7 +1,4 @@
-"""What an engine has in hand, shared by its threads: arriving jobs, the batcher, and batches under way.
-
-One batch is in the model, and exactly one prefetched.
-"""
+"""What an engine has in hand, shared by its threads: arriving jobs, the batcher, and batches under way."""
 
 from __future__ import annotations
 
@@ -21,6 +18,9 @@ from shunter.workers.batch import TICKET, Batch, CloseReason, Row, Timing
 from shunter.workers.batcher import Batcher
 from shunter.workers.messages import Probe, Run
 from shunter.workers.spans import rows_of
+
+OVERLAP = 2
+"""One batch in the model, and exactly one prefetched."""
 
 AHEAD_BUNCHES, LEAST_AHEAD_ROWS = 2, 512
 """So much of a large job may be preprocessed and wait: what batches are chosen from, and no more memory."""
@@ -70,7 +70,7 @@ class Line:
         self._preprocessing = False
         self._awaiting_room = False
         self._forwarding = 0
-        self._prefetched = False
+        self._prefetched: deque[Batch[JobRun]] = deque()
         self._unfinished = 0
         self._stopping = False
 
@@ -222,10 +222,7 @@ class Line:
             return batch
 
     def overtake(self, batch: Batch[JobRun]) -> Batch[JobRun] | None:
-        """The batch to run instead of one that was prefetched, if more urgent rows have come since.
-
-        Before it has `begun` no other is closed, or that one would have taken those rows.
-        """
+        """The batch to run instead of one that was prefetched, if more urgent rows have come since."""
         with self._lock:
             nobody = not self._batcher.holds_urgent
             if self._probing or nobody or batch.reason is CloseReason.ALONE:
@@ -239,10 +236,10 @@ class Line:
             return urgent
 
     def begun(self) -> None:
-        """The prefetched batch goes into the model: another may be closed."""
+        """The batch that was prefetched first goes into the model: it cannot be overtaken any more."""
         with self._lock:
-            self._prefetched = False
-            if len(self._batcher):
+            self._prefetched.popleft()
+            if self._forwarding < OVERLAP and len(self._batcher):
                 self._for_batches.notify()
 
     def measured(self, batch: Batch[JobRun], seconds: float) -> RaisedCeiling | None:
@@ -265,7 +262,7 @@ class Line:
         with self._lock:
             self._forwarding -= 1
             idle = not (self._forwarding or self._preprocessing or self._arrived or len(self._batcher))
-            if not (idle or self._prefetched) or self._stopping:
+            if not idle or self._stopping:
                 self._for_batches.notify()
             return idle
 
@@ -375,7 +372,10 @@ class Line:
     def _try_batch(self, now: float) -> Batch[JobRun] | None:
         if self._probing:
             return self._probe_batches.popleft() if self._probe_batches and not self._unfinished else None
-        if self._prefetched:
+        if self._forwarding >= OVERLAP:
+            return None
+        # Between two forwards: who can still have seats in the next batch shall not go into the one after it.
+        if self._prefetched and self._batcher.outranked(self._prefetched[0]):
             return None
         more_coming = self._preprocessing or bool(self._arrived)
         return self._batcher.next_batch(
@@ -383,7 +383,7 @@ class Line:
         )
 
     def _start(self, batch: Batch[JobRun]) -> None:
-        self._prefetched = True
+        self._prefetched.append(batch)
         self._forwarding += 1
         self._unfinished += 1
         for row in batch.rows:

@@ -216,6 +216,7 @@ def test_urgent_rows_are_not_prefetched_behind_a_batch_that_they_could_still_ove
     prefetched = hands.batch()
     hands.line.forwarded()
     urgent = hands.job(rows=8, priority=Priority.INTERACTIVE)
+    hands.clock.now += 1.0
     closed: SimpleQueue[object] = SimpleQueue()
     threading.Thread(target=lambda: closed.put(hands.line.next_batch()), daemon=True).start()
     assert hands.line.batch_if_idle() is None
@@ -225,6 +226,16 @@ def test_urgent_rows_are_not_prefetched_behind_a_batch_that_they_could_still_ove
     assert closed.empty()
     hands.line.begun()
     assert isinstance(closed.get(timeout=10), Batch)
+
+
+def test_the_batch_after_the_next_is_closed_between_two_forwards_if_it_holds_nobody_back() -> None:
+    hands = Hands()
+    hands.job()
+    hands.begin()
+    bulk = hands.job(rows=16, priority=Priority.BULK)
+    hands.batch()
+    hands.line.forwarded()
+    assert {row.ticket for row in hands.batch().rows} == {bulk}
 
 
 def test_rows_that_leave_no_room_by_their_bytes_are_a_batch_whatever_else_has_arrived() -> None:
