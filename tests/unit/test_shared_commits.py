@@ -153,7 +153,7 @@ def test_a_job_that_a_crash_has_undone_is_not_accepted(add: Callable[[SharedComm
 def test_a_job_that_is_there_after_a_lost_answer_is_accepted_once_it_is_on_disk() -> None:
     repository = LosingRepository(crashes=1)
     pushing(repository).add(job())
-    assert repository.steps == ["inserted", "sent", "answered", "sent", "on disk", "answered"]
+    assert repository.steps == ["inserted", "sent", "sent", "on disk", "answered", "answered"]
 
 
 def test_a_job_of_which_nobody_knows_whether_it_is_on_disk_is_not_accepted() -> None:
