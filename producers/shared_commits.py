@@ -10,6 +10,7 @@ returned by then.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ class SharedCommits:
         self._waiting: list[_Waiting] = []
         self._committing: _Waiting | None = None
         """Whose jobs are not stored yet, or whose turn it is to store all who wait."""
+        self._crowded = False
+        """Whether the last commit was shared: then those whom it has let go are on their way back."""
 
     def add(self, job: NewJob) -> None:
         """Commit one job and publish it, together with those that came while the last commit was under way.
@@ -112,8 +115,11 @@ class SharedCommits:
                     self._committing.turn.release()
 
     def _commit_waiting(self, mine: _Waiting) -> None:
+        if self._crowded:
+            self._let_others_come()
         with self._lock:
             batch, self._waiting = self._waiting, []
+            self._crowded = len(batch) > 1
         try:
             # The next commit begins while this one's envelopes are pushed.
             self._store_waiting(batch, stored=lambda: self._hand_over(mine))
@@ -126,6 +132,13 @@ class SharedCommits:
                 entry.done = True
                 if entry is not mine:
                     entry.turn.release()
+
+    def _let_others_come(self) -> None:
+        """Give way to other threads as long as more come each time: one commit for all costs the least."""
+        came = 0
+        while len(self._waiting) > came:
+            came = len(self._waiting)
+            time.sleep(0)
 
     def _store_waiting(self, batch: Sequence[_Waiting], stored: Callable[[], None] = _nothing) -> None:
         """All together or, if Postgres refuses one of them, one by one."""

@@ -82,6 +82,21 @@ def test_those_who_come_during_a_commit_share_the_next(
     assert repository.together == [1, 7]
 
 
+def test_a_lone_call_after_a_crowd_waits_for_nobody(
+    repository: GatedRepository, commits: SharedCommits
+) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(commits.add, job())
+        assert repository.entered.wait(10)
+        crowd = [threads.submit(commits.add, job()) for _ in range(2)]
+        wait_until(lambda: waiting(commits) == 2)
+        repository.gate.set()
+        for done in (first, *crowd):
+            done.result(10)
+    commits.add(job())
+    assert repository.together == [1, 2, 1]
+
+
 def test_an_outage_is_told_to_each_and_the_next_begins_afresh(
     repository: GatedRepository, commits: SharedCommits
 ) -> None:
