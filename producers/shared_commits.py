@@ -10,8 +10,9 @@ returned by then.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -65,6 +66,8 @@ class SharedCommits:
         self._waiting: list[_Waiting] = []
         self._committing: _Waiting | None = None
         """Whose jobs are not stored yet, or whose turn it is to store all who wait."""
+        self._crowded = False
+        """Whether the last commit was shared: then those whom it has let go are on their way back."""
 
     def add(self, job: NewJob) -> None:
         """Commit one job and publish it, together with those that came while the last commit was under way.
@@ -112,20 +115,30 @@ class SharedCommits:
                     self._committing.turn.release()
 
     def _commit_waiting(self, mine: _Waiting) -> None:
+        if self._crowded:
+            self._let_others_come()
         with self._lock:
             batch, self._waiting = self._waiting, []
+            self._crowded = len(batch) > 1
         try:
-            with _told_to(batch, mine):
-                try:
-                    # The next commit begins while this one's envelopes are pushed.
-                    self._store_waiting(batch, stored=lambda: self._hand_over(mine))
-                finally:
-                    self._hand_over(mine)
+            # The next commit begins while this one's envelopes are pushed.
+            self._store_waiting(batch, stored=lambda: self._hand_over(mine))
+        except BaseException as error:  # noqa: BLE001 - each raises it, or what became of it, in its own thread
+            _tell(error, batch, mine)
         finally:
+            # Whoever waits would wait for ever.
+            self._hand_over(mine)
             for entry in batch:
                 entry.done = True
                 if entry is not mine:
                     entry.turn.release()
+
+    def _let_others_come(self) -> None:
+        """Give way to other threads as long as more come each time: one commit for all costs the least."""
+        came = 0
+        while len(self._waiting) > came:
+            came = len(self._waiting)
+            time.sleep(0)
 
     def _store_waiting(self, batch: Sequence[_Waiting], stored: Callable[[], None] = _nothing) -> None:
         """All together or, if Postgres refuses one of them, one by one."""
@@ -146,18 +159,22 @@ class SharedCommits:
 
     def _store(self, jobs: Sequence[NewJob], stored: Callable[[], None] = _nothing) -> None:
         """Return once they are on disk; `stored` is called when all see them."""
+        push = ANSWERED
         try:
             with self._repository.storing() as storing:
                 enqueued_at = storing.insert(jobs)
                 failpoints.hit("submit.stored")
                 stored()
-                with closing(self._publish(jobs, enqueued_at)):
-                    storing.sync()
+                push = self._publish(jobs, enqueued_at)
+                storing.sync()
         except DatabaseUnavailable as error:
             # The answer to a commit may be what was lost: the rows tell. A second envelope does no harm.
             enqueued_at = self._enqueued_at(jobs, error)
             with closing(self._publish(jobs, enqueued_at)), self._repository.storing() as storing:
                 storing.sync()
+        finally:
+            # Not before: while Redis hangs, nobody holds a connection to Postgres for it.
+            push.close()
 
     def _enqueued_at(self, jobs: Sequence[NewJob], error: DatabaseUnavailable) -> datetime:
         """When jobs were stored whose fate is unknown since `error`, which is raised unless they were."""
@@ -167,14 +184,7 @@ class SharedCommits:
         return found[jobs[0].id].enqueued_at
 
 
-@contextmanager
-def _told_to(batch: Sequence[_Waiting], mine: _Waiting) -> Iterator[None]:
-    """Whoever waits hears of an error within the block, or would wait for ever."""
-    try:
-        yield
-    except BaseException as error:  # noqa: BLE001 - each raises it, or what became of it, in its own thread
-        interrupted = DatabaseUnavailable("the submit was interrupted; it may have been stored")
-        for entry in batch:
-            entry.error = entry.error or (
-                error if entry is mine or isinstance(error, Exception) else interrupted
-            )
+def _tell(error: BaseException, batch: Sequence[_Waiting], mine: _Waiting) -> None:
+    interrupted = DatabaseUnavailable("the submit was interrupted; it may have been stored")
+    for entry in batch:
+        entry.error = entry.error or (error if entry is mine or isinstance(error, Exception) else interrupted)

@@ -93,7 +93,7 @@ class Envelope(NamedTuple):
     @property
     def span(self) -> str:
         """The first and last job id, so that Flower's search finds them."""
-        return f"first={self.ids[0]}, last={self.ids[-1]}"
+        return _span(self.ids)
 
 
 class NeedsEnvelope(Protocol):
@@ -181,7 +181,7 @@ def encode(envelope: Envelope) -> bytes:
                 "expires": None,
                 "timelimit": [None, None],
                 "argsrepr": f"({envelope.title!r},)",
-                "kwargsrepr": f"first={ids[0]}, last={ids[-1]}",
+                "kwargsrepr": _span(ids),
                 "origin": f"shunter@{os.getpid()}",
                 "ignore_result": True,
             },
@@ -197,6 +197,10 @@ def encode(envelope: Envelope) -> bytes:
             },
         }
     )
+
+
+def _span(ids: Sequence[UUID | str]) -> str:
+    return f"first={ids[0]}, last={ids[-1]}"
 
 
 def by_list(envelopes: Iterable[Envelope]) -> dict[str, list[bytes]]:

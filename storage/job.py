@@ -94,16 +94,16 @@ class NewJob:
     """A job about to be stored: its input block is inline or already in the object store."""
 
     id: UUID
+    tenant: str = DEFAULT_TENANT
     model: str
     version: int
-    rows: int
-    input: bytes | None
-    input_key: str | None = None
     priority: Priority = Priority.STANDARD
+    rows: int
     deadline_s: float | None = None
-    metadata: dict[str, Any] | None = None
-    tenant: str = DEFAULT_TENANT
     redriven_from: UUID | None = None
+    metadata: dict[str, Any] | None = None
+    input_key: str | None = None
+    input: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
