@@ -237,7 +237,6 @@ def test_rows_that_leave_no_room_by_their_bytes_are_a_batch_whatever_else_has_ar
     threading.Thread(target=lambda: batches.put(hands.line.next_batch()), daemon=True).start()
     hands.line.add([Row(run, index, index, hands.clock.now, bytes=AHEAD_BYTES // 4) for index in range(4)])
     hands.line.accept([Run(claimed_job(rows=1000))])
-    assert not hands.line.has_room()
     batch = batches.get(timeout=10)
     assert isinstance(batch, Batch)
     assert (len(batch.rows), batch.reason) == (4, CloseReason.BYTES)
