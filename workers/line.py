@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from shunter.storage.ceiling import Ceiling, RaisedCeiling
-from shunter.storage.job import Claim
+from shunter.storage.job import Claim, Priority
 from shunter.workers.assembly import JobRun
 from shunter.workers.batch import TICKET, Batch, CloseReason, Row, Timing
 from shunter.workers.batcher import Batcher
@@ -68,7 +68,7 @@ class Line:
         self._probing = False
         self._probe_batches: deque[Batch[JobRun]] = deque()
         self._preprocessing = False
-        self._awaiting_room = False
+        self._awaiting_room = self._rest = False
         self._forwarding = 0
         self._prefetched: deque[Batch[JobRun]] = deque()
         self._unfinished = 0
@@ -116,17 +116,16 @@ class Line:
         """Wait for what to preprocess next: a bunch of small jobs, a large one, or a probe.
 
         With a `rest` of a large job still to be preprocessed, other large jobs wait, and None is the answer
-        once there is room for more of it. A probe is given out once nothing else is in the model's hands, and
-        nothing comes into them until `end_probe`.
+        once there is room for more of it. A large bulk job also waits while as many rows as it has are in
+        line: of a scoring's chunks two are in memory. A probe is given out once nothing else is in the
+        model's hands, and nothing comes into them until `end_probe`.
         """
         with self._lock:
             if self._arrival(beside_rest=rest) is None:
                 self._for_batches.notify()
             self._preprocessing = False
-            self._awaiting_room = rest
-            self._for_intake.wait_for(
-                lambda: self._arrival(beside_rest=rest) is not None or (rest and self._has_room())
-            )
+            self._awaiting_room, self._rest = True, rest
+            self._for_intake.wait_for(self._may_go_on)
             self._awaiting_room = False
             place = self._arrival(beside_rest=rest)
             if place is None:
@@ -315,18 +314,23 @@ class Line:
             self._for_batches.notify()
 
     def _arrival(self, *, beside_rest: bool) -> int | None:
-        """Where the next arrival stands that may be preprocessed; beside a rest, no other large job may.
+        """Where the next arrival stands that may be preprocessed: of large jobs none beside a rest.
 
         A probe overtakes nobody: its rows are those of jobs that came before it.
         """
         for place, work in enumerate(self._arrived):
-            if not beside_rest or (place == 0 and isinstance(work, Probe)):
-                return place
             if isinstance(work, Probe):
-                return None
-            if not self.is_large(work.job.rows):
+                return None if place else place
+            waits = beside_rest or self._keeps_waiting(work)
+            if not (waits and self.is_large(work.job.rows)):
                 return place
         return None
+
+    def _keeps_waiting(self, run: JobRun) -> bool:
+        return run.priority is Priority.BULK and len(self._batcher) >= run.job.rows
+
+    def _may_go_on(self) -> bool:
+        return self._arrival(beside_rest=self._rest) is not None or (self._rest and self._has_room())
 
     def _has_room(self) -> bool:
         return len(self._batcher) < self._ahead_rows and not self._crowded()
@@ -335,7 +339,7 @@ class Line:
         return self._batcher.bytes >= self._ahead_bytes
 
     def _tell_of_room(self) -> None:
-        if self._awaiting_room and self._has_room():
+        if self._awaiting_room and self._may_go_on():
             self._for_intake.notify()
 
     def _beside(self, first: JobRun, place: int) -> Iterator[JobRun]:

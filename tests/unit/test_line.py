@@ -141,6 +141,35 @@ def test_the_rest_of_a_large_job_waits_for_room_and_small_jobs_pass_it() -> None
     assert [run.job for run in taken(line.next_work())] == [next_large.job]
 
 
+def test_a_large_bulk_job_waits_while_as_many_rows_are_in_line_and_others_pass_it() -> None:
+    hands = Hands()
+    hands.job(rows=1000, priority=Priority.BULK)
+    bulk, urgent, small = (
+        Run(claimed_job(rows=rows, priority=priority))
+        for rows, priority in ((1000, Priority.BULK), (1000, Priority.STANDARD), (1, Priority.BULK))
+    )
+    hands.line.accept([bulk, urgent])
+    assert [run.job for run in taken(hands.line.next_work())] == [urgent.job]
+    hands.line.accept([small])
+    assert [run.job for run in taken(hands.line.next_work())] == [small.job]
+    batch = hands.batch()
+    assert [run.job for run in taken(hands.line.next_work())] == [bulk.job]
+    assert len(batch.rows) <= 8
+
+
+def test_whoever_waits_for_room_is_told_when_a_large_bulk_job_has_it() -> None:
+    hands = Hands()
+    hands.job(rows=1000, priority=Priority.BULK)
+    bulk = Run(claimed_job(rows=1000, priority=Priority.BULK))
+    hands.line.accept([bulk])
+    given: SimpleQueue[list[JobRun] | Probe | None] = SimpleQueue()
+    intake = threading.Thread(target=lambda: given.put(hands.line.next_work()), daemon=True)
+    intake.start()
+    hands.batch()
+    assert [run.job for run in taken(given.get(timeout=10))] == [bulk.job]
+    intake.join(10)
+
+
 def test_a_probe_never_overtakes_a_large_job_whose_rows_it_may_hold() -> None:
     line = Line(Batcher(Batching(max_rows=256)), bunch_rows=256)
     first, second = (claimed_job(rows=9000) for _ in range(2))
@@ -246,7 +275,6 @@ def test_rows_that_leave_no_room_by_their_bytes_are_a_batch_whatever_else_has_ar
     threading.Thread(target=lambda: batches.put(hands.line.next_batch()), daemon=True).start()
     hands.line.add([Row(run, index, index, hands.clock.now, bytes=AHEAD_BYTES // 4) for index in range(4)])
     hands.line.accept([Run(claimed_job(rows=1000))])
-    assert not hands.line.has_room()
     batch = batches.get(timeout=10)
     assert isinstance(batch, Batch)
     assert (len(batch.rows), batch.reason) == (4, CloseReason.BYTES)
