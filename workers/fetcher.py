@@ -8,6 +8,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -192,9 +193,18 @@ class Fetcher:
             os.eventfd_read(self._told)
         if len(ready) > (self._told in ready):
             self._wake()
-            bunch = self._lookout.take()
-            if bunch is not None:
-                self._bring(bunch)
+            self._keep_or_return(self._lookout.take())
+
+    def _keep_or_return(self, bunch: Bunch | None) -> None:
+        """Bring what a token brought, unless a queue of it is no longer served, as Redis cannot know."""
+        if bunch is None:
+            return
+        if self._queues() >= {queue_of(name) for name, _ in bunch.entries}:
+            self._bring(bunch)
+            return
+        # If Redis does not answer, the bunch goes back like that of any dead worker.
+        with suppress(QueueUnavailable):
+            self._lists.give_back([bunch])
 
 
 def _size(rooms: Rooms) -> int:
