@@ -8,7 +8,6 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -102,10 +101,12 @@ class Fetcher:
         os.eventfd_write(self._told, 1)
 
     def _loop(self) -> None:
-        silent = False
+        silent, brought = False, None
         while True:
             stopping = self._stopping
             try:
+                if brought is not None:
+                    self._bring_if_served(brought)
                 self._exchange()
                 silent = False
             except QueueUnavailable as error:
@@ -115,7 +116,7 @@ class Fetcher:
                 self._lookout.close()
             if stopping:
                 return
-            self._sleep(OUTAGE_PAUSE_S if silent else self._rest())
+            brought = self._sleep(OUTAGE_PAUSE_S if silent else self._rest())
 
     def _exchange(self) -> None:
         """One round: what is due is written, and a bunch fetched if there is room.
@@ -158,6 +159,13 @@ class Fetcher:
             self._unseen.update(queue_of(name) for name, _ in bunch.entries)
         self._mailbox(bunch)
 
+    def _bring_if_served(self, bunch: Bunch) -> None:
+        """Redis brings with a token what was asked for before it, maybe from a queue that was left since."""
+        if self._queues() >= {queue_of(name) for name, _ in bunch.entries}:
+            self._bring(bunch)
+        else:
+            self._lists.give_back([bunch])
+
     def _open_rooms(self) -> dict[str, Rooms]:
         served = self._queues() - self._unseen
         return {queue: room for queue, room in self._rooms.items() if queue in served}
@@ -177,8 +185,8 @@ class Fetcher:
             if moved:
                 log.warning("%d envelopes that a worker had popped and not acked went back", moved)
 
-    def _sleep(self, seconds: float) -> None:
-        """Until the hub says something, a token comes, or the time has passed."""
+    def _sleep(self, seconds: float) -> Bunch | None:
+        """Until the hub says something, a token comes, or the time has passed; what came with the token."""
         waiting: list[Any] = [self._told]
         queues = self._queues()
         with self._lock:
@@ -191,20 +199,10 @@ class Fetcher:
         ready, _, _ = select.select(waiting, [], [], seconds)
         if self._told in ready:
             os.eventfd_read(self._told)
-        if len(ready) > (self._told in ready):
-            self._wake()
-            self._keep_or_return(self._lookout.take())
-
-    def _keep_or_return(self, bunch: Bunch | None) -> None:
-        """Bring what a token brought, unless a queue of it is no longer served, as Redis cannot know."""
-        if bunch is None:
-            return
-        if self._queues() >= {queue_of(name) for name, _ in bunch.entries}:
-            self._bring(bunch)
-            return
-        # If Redis does not answer, the bunch goes back like that of any dead worker.
-        with suppress(QueueUnavailable):
-            self._lists.give_back([bunch])
+        if len(ready) == (self._told in ready):
+            return None
+        self._wake()
+        return self._lookout.take()
 
 
 def _size(rooms: Rooms) -> int:
