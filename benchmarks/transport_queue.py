@@ -149,7 +149,7 @@ def _publishers(bench: Rig) -> dict[str, tuple[Callable[[int], None], int]]:
     def bunches(size: int) -> Callable[[int], None]:
         def publish_all(count: int) -> None:
             for _ in range(0, count, size):
-                publisher.publish([single() for _ in range(size)])
+                publisher.publish([single() for _ in range(size)]).close()
 
         return publish_all
 
@@ -246,7 +246,7 @@ def _lone(bench: Rig, processes: Sequence[Process], *, messages: int, token: boo
         envelope = single()
         sent[str(envelope.id)] = time.monotonic()
         if token:
-            publisher.publish([envelope])
+            publisher.publish([envelope]).close()
         else:
             bench.redis.lpush(QUEUE, encode(envelope))
     time.sleep(1)

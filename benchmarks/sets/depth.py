@@ -118,7 +118,7 @@ class _Queue:
                 [NewJob(id=id, model="noop", version=1, rows=1, input=self._block) for id in ids]
             )
             due = [Due(id, "noop", 1, 1, Priority.STANDARD) for id in ids]
-            self._publisher.publish(pack(due, at.timestamp()))
+            self._publisher.publish(pack(due, at.timestamp())).close()
             self._ids += ids
 
     def take(self, depth: int) -> Taken:
