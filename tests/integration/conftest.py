@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import redis
 
 from shunter.storage import failpoints
+from shunter.workers.lists import Lists
 from tests.schedule_fleet import NOON, ScheduleFleet, schedule_fleet
 from tests.scoring_fleet import scoring_fleet
 
@@ -23,3 +26,18 @@ def nightly_fleet(
     ):
         yield fleet
     failpoints.arm("")
+
+
+@pytest.fixture
+def lists(redis_url: str) -> Iterator[Lists]:
+    """The queues, as a worker sees them."""
+    with closing(Lists(redis_url)) as lists:
+        yield lists
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[redis.Redis]:
+    """The same Redis, with as much memory as it wants afterwards."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+        client.config_set("maxmemory", 0)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-
-import pytest
 import redis
 
 from shunter.storage.envelope import Due, list_key, pack, queue_name
@@ -20,18 +16,6 @@ from tests.waiting import wait_until
 QUEUE = queue_name("digits")
 LIST = list_key(QUEUE, Priority.STANDARD)
 ROOM = dict.fromkeys(Priority, ClassRoom(2, 0))
-
-
-@pytest.fixture
-def lists(redis_url: str) -> Iterator[Lists]:
-    with closing(Lists(redis_url)) as lists:
-        yield lists
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
 
 
 def push(lists: Lists) -> None:

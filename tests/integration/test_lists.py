@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-
-import pytest
 import redis
 
 from shunter.storage.envelope import Due, decode, list_key, pack, queue_name
@@ -16,19 +12,6 @@ from shunter.workers.room import ClassRoom
 from shunter.workers.transport import INDEX_KEY
 
 QUEUE = queue_name("digits")
-
-
-@pytest.fixture
-def lists(redis_url: str) -> Iterator[Lists]:
-    with closing(Lists(redis_url)) as lists:
-        yield lists
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-        client.config_set("maxmemory", 0)
 
 
 def push(lists: Lists, count: int, priority: Priority = Priority.STANDARD) -> list[str]:

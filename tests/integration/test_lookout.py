@@ -25,18 +25,6 @@ WITHIN_S = 10.0
 
 
 @pytest.fixture
-def lists(redis_url: str) -> Iterator[Lists]:
-    with closing(Lists(redis_url)) as lists:
-        yield lists
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
 def lookout(lists: Lists) -> Iterator[Lookout]:
     with closing(Lookout(lists)) as lookout:
         yield lookout
