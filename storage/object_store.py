@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,7 +21,6 @@ from shunter.storage.errors import (
     ObjectStoreUnavailable,
     SettingsError,
     ShunterError,
-    TooLarge,
 )
 from shunter.storage.file_object_store import FileObjectStore
 from shunter.storage.object_keys import (
@@ -33,6 +32,7 @@ from shunter.storage.object_keys import (
     check_range,
     is_key,
 )
+from shunter.storage.signed_gets import SignedGets
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -132,7 +132,7 @@ class S3ObjectStore:
         self._bucket = bucket
         self._prefix = f"{check_key(prefix)}/" if prefix else ""
         self._access = access or S3Access()
-        self._connected: tuple[int, S3Client] | None = None
+        self._connected: _Connection | None = None
 
     @property
     def url(self) -> str:
@@ -157,15 +157,20 @@ class S3ObjectStore:
                 return data
         raise DamagedObject(self.url, key)
 
-    def get_foreign(self, key: str, most_bytes: int) -> bytes:
-        """A whole object that somebody else has named; TooLarge, unread, ObjectNotFound."""
+    def get_foreign(self, key: str, admit: Callable[[int], object]) -> bytes:
+        """A whole object that somebody else has named; ObjectNotFound.
+
+        `admit` is told the size before anything is read, more than once if reading fails, and may raise.
+        """
+        name = self._prefix + key
         with self._errors(key):
-            answer = self._client().get_object(Bucket=self._bucket, Key=self._prefix + key)
-            size = answer["ContentLength"]
-            if size > most_bytes:
-                answer["Body"].close()
-                raise TooLarge(f"{size} bytes are more than the {most_bytes} that are fetched")
-            return check_length(key, answer["Body"].read(), size)
+            data = self._connection().gets.get(name, admit)
+            if data is not None:
+                return data
+            answer = self._client().get_object(Bucket=self._bucket, Key=name)
+            with answer["Body"] as body:
+                admit(size := answer["ContentLength"])
+                return check_length(key, body.read(size), size)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         check_range(start, length)
@@ -213,11 +218,14 @@ class S3ObjectStore:
         return self._prefix + check_key(key)
 
     def _client(self) -> S3Client:
+        return self._connection().client
+
+    def _connection(self) -> _Connection:
         # No lock, which a fork could inherit locked: two threads at once make two clients, and one stays.
         connected = self._connected
-        if connected is None or connected[0] != os.getpid():
-            connected = self._connected = (os.getpid(), _connect(self._access))
-        return connected[1]
+        if connected is None or connected.pid != os.getpid():
+            connected = self._connected = _connect(self._access)
+        return connected
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
@@ -256,9 +264,19 @@ class S3ObjectStore:
         )
 
 
-def _connect(access: S3Access) -> S3Client:
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    pid: int
+    client: S3Client
+    gets: SignedGets
+
+
+def _connect(access: S3Access) -> _Connection:
     import boto3  # noqa: PLC0415 - a quarter of a second, and only S3 needs it
     from botocore.config import Config  # noqa: PLC0415
+
+    # A session of our own: boto3's default one is not safe between threads.
+    session = boto3.session.Session(access.access_key, access.secret_key, region_name=access.region)
 
     def connect(style: Literal["path", "virtual"] | None) -> S3Client:
         config = Config(
@@ -271,12 +289,12 @@ def _connect(access: S3Access) -> S3Client:
             response_checksum_validation="when_required",
             s3=None if style is None else {"addressing_style": style},
         )
-        # A session of our own: boto3's default one is not safe between threads.
-        session = boto3.session.Session(access.access_key, access.secret_key, region_name=access.region)
         return session.client("s3", endpoint_url=access.endpoint_url, config=config)
 
     client = connect(None)
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     amazon = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
     # Elsewhere `bucket.host` seldom resolves; only the client knows which endpoint the environment names.
-    return client if amazon else connect("path")
+    if not amazon:
+        client = connect("path")
+    return _Connection(os.getpid(), client, SignedGets(session, client))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from stat import S_ISREG
 from urllib.parse import unquote, urlsplit
@@ -47,20 +47,31 @@ class ReferenceReader:
         self._most_bytes = most_bytes
         self._buckets: dict[str, S3ObjectStore] = {}
 
-    def read(self, url: str, *, trusted: Sequence[str] = ()) -> bytes:
+    def read(
+        self, url: str, *, trusted: Sequence[str] = (), admit: Callable[[int], object] = lambda size: None
+    ) -> bytes:
         """An object below one of the allowed or of the `trusted` prefixes.
 
+        `admit` is told its size before it is read, more than once if reading fails, and may raise.
         Raises FetchRefused, FetchTooLarge, FetchNotFound, ObjectStoreUnavailable, SettingsError.
         """
+
+        def check(size: int) -> None:
+            if size > self._most_bytes:
+                raise FetchTooLarge(
+                    f"{url}: {size} bytes are more than the {self._most_bytes} that are fetched"
+                )
+            admit(size)
+
         allowed = (*self._allowed, *trusted)
         scheme = url.partition("://")[0]
         if scheme == "s3":
-            return self._read_s3(url, allowed)
+            return self._read_s3(url, allowed, check)
         if scheme == "file":
-            return self._read_file(url, allowed)
+            return self._read_file(url, allowed, check)
         raise FetchRefused(f"{url!r:.300} is no s3:// or file:// URL")
 
-    def _read_s3(self, url: str, allowed: Sequence[str]) -> bytes:
+    def _read_s3(self, url: str, allowed: Sequence[str], check: Callable[[int], None]) -> bytes:
         if not any(url.startswith(f"{prefix.rstrip('/')}/") for prefix in allowed):
             raise _outside(url, allowed)
         bucket, _, key = url.removeprefix("s3://").partition("/")
@@ -69,13 +80,11 @@ class ReferenceReader:
             raise _outside(url, allowed)
         store = self._buckets.setdefault(bucket, S3ObjectStore(bucket, access=self._s3))
         try:
-            return store.get_foreign(key, self._most_bytes)
+            return store.get_foreign(key, check)
         except ObjectNotFound as error:
             raise FetchNotFound(f"{url} does not exist") from error
-        except TooLarge as error:
-            raise FetchTooLarge(f"{url}: {error.message}") from error
 
-    def _read_file(self, url: str, allowed: Sequence[str]) -> bytes:
+    def _read_file(self, url: str, allowed: Sequence[str], check: Callable[[int], None]) -> bytes:
         try:
             path = _path(url).resolve()
             roots = [_path(prefix).resolve() for prefix in allowed if prefix.startswith("file://")]
@@ -86,9 +95,9 @@ class ReferenceReader:
                 status = os.fstat(file.fileno())
                 if not S_ISREG(status.st_mode):
                     raise FetchNotFound(f"{url} is no file")
-                if status.st_size > self._most_bytes:
-                    raise FetchTooLarge(f"{url}: {_too_large(status.st_size, self._most_bytes)}")
-                return file.read()
+                check(status.st_size)
+                # What has been written to it meanwhile nobody has admitted.
+                return file.read(status.st_size)
         except RuntimeError as error:
             raise FetchRefused(f"{url}: {error}") from error
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
@@ -106,7 +115,3 @@ def _outside(url: str, allowed: Sequence[str]) -> FetchRefused:
         f"{url:.300} lies outside of {', '.join(allowed) or 'everything allowed'}: "
         "name its prefix in SHUNTER_FETCH_FROM where workers run"
     )
-
-
-def _too_large(size: int, most: int) -> str:
-    return f"{size} bytes are more than the {most} that are fetched"

@@ -37,10 +37,11 @@ SIZES_KEPT = 64
 class Fetching:
     """A row whose objects are on their way."""
 
-    def __init__(self, value: Any, read: Callable[[str], bytes], pool: Executor, urls: Iterable[str]) -> None:
+    def __init__(self, value: Any, read: Callable[..., bytes], pool: Executor, urls: Iterable[str]) -> None:
         self._value = value
         self._read = read
         self._left = MAX_ROW_BYTES
+        self._admitted: dict[str, int] = {}
         self._lock = threading.Lock()
         self._objects: Mapping[str, Future[bytes]] = {url: pool.submit(self._fetch, url) for url in urls}
 
@@ -58,14 +59,13 @@ class Fetching:
         return replaced(self._value, arrived)
 
     def _fetch(self, url: str) -> bytes:
-        self._take(0)
-        data = self._read(url)
-        self._take(len(data))
-        return data
+        self._admit(url, 0)
+        return self._read(url, admit=partial(self._admit, url))
 
-    def _take(self, size: int) -> None:
+    def _admit(self, url: str, size: int) -> None:
         with self._lock:
-            self._left -= size
+            self._left += self._admitted.get(url, 0) - size
+            self._admitted[url] = size
             if self._left < 0:
                 raise FetchTooLarge(f"the row refers to more than {MAX_ROW_BYTES} bytes: split it")
 
@@ -73,8 +73,8 @@ class Fetching:
 class Reads(Protocol):
     """What reads an object, from any thread; `ReferenceReader` does."""
 
-    def read(self, url: str, *, trusted: Sequence[str] = ()) -> bytes:
-        """An object below one of the allowed or of the `trusted` prefixes."""
+    def read(self, url: str, *, trusted: Sequence[str] = (), admit: Callable[[int], object]) -> bytes:
+        """An object below one of the allowed or of the `trusted` prefixes; `admit` is told its size first."""
 
 
 class References:

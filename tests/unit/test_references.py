@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shunter.storage.errors import NotFound
@@ -27,12 +27,15 @@ class Objects:
         self.size = size
         self.gate = threading.Event()
         self.asked: list[str] = []
+        self.read_bytes = 0
 
-    def read(self, url: str, *, trusted: Sequence[str] = ()) -> bytes:
+    def read(self, url: str, *, trusted: Sequence[str] = (), admit: Callable[[int], object]) -> bytes:
         self.asked.append(url)
         assert self.gate.wait(10)
         if url == "missing":
             raise NotFound(url)
+        admit(self.size)
+        self.read_bytes += self.size
         return bytes(self.size)
 
 
@@ -143,3 +146,4 @@ def test_the_objects_of_one_row_are_bounded_together() -> None:
     ((_, _, told),) = references.fetched([(run, 0, row)])
     assert isinstance(told, Failure)
     assert told.code == "fetch_too_large"
+    assert objects.read_bytes <= MAX_ROW_BYTES
