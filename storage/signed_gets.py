@@ -41,9 +41,7 @@ class SignedGets:
     def __init__(self, session: Session, client: S3Client) -> None:
         self._session = session
         self._way: _Way | None = None
-        config: Any = client.meta.config
-        if config.signature_version == "s3v4":
-            client.meta.events.register("needs-retry.s3.GetObject", self._learn)
+        client.meta.events.register("needs-retry.s3.GetObject", self._learn)
 
     def get(self, key: str, admit: Callable[[int], object]) -> bytes | None:
         """A whole object, None if the client must be asked; `admit` is told its size first, and may raise."""
@@ -84,7 +82,7 @@ class SignedGets:
         signing = context.get("signing", {})
         end = f"/{quote(context.get('input_params', {}).get('Key', ''), safe=UNQUOTED)}"
         url: str = request_dict["url"]
-        # Directory buckets have credentials of their own, access points over many regions another signature.
+        # Directory buckets, access points over many regions and the public sign otherwise, or not at all.
         plain = context.get("auth_type") == "v4" and {"region", "signing_name"} <= signing.keys()
         if response and response[0].status_code == 200 and plain and url.endswith(end):
             root = url.removesuffix(end)

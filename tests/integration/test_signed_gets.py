@@ -89,11 +89,14 @@ def test_what_goes_wrong_is_left_to_the_client(moto: S3Access, fault: str) -> No
     with FaultyS3(moto.endpoint_url or "") as faulty:
         store = S3ObjectStore(BUCKET, access=replace(moto, endpoint_url=faulty.url, attempts=1))
         store.put("there", b"0123456789")
+        store.put("there-too", b"")
         assert store.get_foreign("there", any_size) == b"0123456789"
         faulty.strike(fault, ("GET", "/there"))
-        with pytest.raises(ObjectStoreUnavailable):
-            store.get_foreign("there", any_size)
-        assert faulty.struck[fault] == 2
+        for name in ("there", "there-too"):
+            faulty.struck.clear()
+            with pytest.raises(ObjectStoreUnavailable):
+                store.get_foreign(name, any_size)
+            assert faulty.struck[fault] == 2
         with pytest.raises(ObjectNotFound):
             store.get_foreign("not-there", any_size)
         faulty.heal()

@@ -34,7 +34,8 @@ class Objects:
         assert self.gate.wait(10)
         if url == "missing":
             raise NotFound(url)
-        admit(self.size)
+        for _ in ("cut short", "whole"):
+            admit(self.size)
         self.read_bytes += self.size
         return bytes(self.size)
 
@@ -140,10 +141,12 @@ def test_the_objects_of_one_row_are_bounded_together() -> None:
     objects = Objects(MAX_OBJECT_BYTES)
     objects.gate.set()
     references = References(objects, max_attempts=1)
-    run = JobRun.of(Run(claimed_job(rows=1)), now=0.0)
+    run = JobRun.of(Run(claimed_job(rows=2)), now=0.0)
     run.refers = True
-    row: Any = [reference(f"o{n}") for n in range(MAX_ROW_BYTES // MAX_OBJECT_BYTES + 1)]
-    ((_, _, told),) = references.fetched([(run, 0, row)])
-    assert isinstance(told, Failure)
-    assert told.code == "fetch_too_large"
-    assert objects.read_bytes <= MAX_ROW_BYTES
+    most = MAX_ROW_BYTES // MAX_OBJECT_BYTES
+    rows: list[Any] = [[reference(f"{count}-{n}") for n in range(count)] for count in (most, most + 1)]
+    fits, refused = references.fetched([(run, index, row) for index, row in enumerate(rows)])
+    assert [len(data) for data in fits[2]] == [MAX_OBJECT_BYTES] * most
+    assert isinstance(refused[2], Failure)
+    assert refused[2].code == "fetch_too_large"
+    assert objects.read_bytes <= 2 * MAX_ROW_BYTES
