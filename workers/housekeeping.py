@@ -15,6 +15,9 @@ from shunter.storage.worker_registry import WorkerRegistry
 
 log = logging.getLogger(__name__)
 
+TOGETHER_S = 0.03
+"""News seldom come alone: what comes within so long is looked at together."""
+
 
 class Duty(Protocol):
     """Something that is done again and again."""
@@ -74,10 +77,11 @@ class Upkeep:
 
 
 class Housekeeper:
-    """One thread that runs each duty when it is due."""
+    """One thread that runs each duty when it is due, and soon after somebody has set `news`."""
 
-    def __init__(self, duties: Sequence[Duty]) -> None:
+    def __init__(self, duties: Sequence[Duty], *, news: threading.Event | None = None) -> None:
         self._due = dict.fromkeys(duties, 0.0)
+        self._news = news or threading.Event()
         self._stop = threading.Event()
         self._outage = ""
         self._thread = threading.Thread(target=self._loop, name="housekeeper", daemon=True)
@@ -86,10 +90,18 @@ class Housekeeper:
     def stop(self, timeout_s: float | None = None) -> None:
         """Finish the round under way, then end; after `timeout_s` the end of the process cuts it short."""
         self._stop.set()
+        self._news.set()
         self._thread.join(timeout_s)
 
     def _loop(self) -> None:
-        while not self._stop.wait(max(0.0, min(self._due.values()) - time.monotonic())):
+        while not self._stop.is_set():
+            if self._news.wait(max(0.0, min(self._due.values()) - time.monotonic())):
+                self._stop.wait(TOGETHER_S)
+                self._news.clear()
+                # None becomes due before one that is already: news without end keep no duty from its turn.
+                now = time.monotonic()
+                self._due = {duty: min(due, now) for duty, due in self._due.items()}
+                continue
             duty = min(self._due, key=lambda duty: self._due[duty])
             try:
                 duty.run_once()

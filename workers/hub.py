@@ -21,6 +21,7 @@ from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.job import Claim, JobState, Move
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome
+from shunter.storage.scoring.chunk import is_chunk
 from shunter.workers import messages
 from shunter.workers.claimer import Answering, Claimed, Claimer, ClaimFailed, Reconciled
 from shunter.workers.draining import DRAIN_GRACE_S, Draining
@@ -291,12 +292,17 @@ class Hub:
 
     def _on_settled(self, mail: Settled) -> None:
         self._teller.settled(settlement.outcome for settlement in mail.settlements)
+        chunks = False
         for settlement in mail.settlements:
             outcome = settlement.outcome
             if outcome.id not in mail.written:
                 log.info("job %s is no longer ours: its outcome was refused", outcome.id)
-            if self._holdings.get(Claim(outcome.id, outcome.epoch)) is not None:
+            held = self._holdings.get(Claim(outcome.id, outcome.epoch))
+            if held is not None:
                 self._holdings.remove(outcome.id)
+                chunks |= is_chunk(held.job.input)
+        if chunks:
+            self._services.chunk_ended()
 
     def _on_given_up(self, mail: GivenUp) -> None:
         if not self._membership.given_up(mail):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from shunter.storage.job_repository import JobRepository
@@ -23,3 +24,5 @@ class Services:
     ceilings: MemoryCeilings
     lists: Lists
     object_store: str
+    chunk_ended: Callable[[], None]
+    """Called when a scoring may go on."""

@@ -89,6 +89,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
     lists, wire, repository = Lists(settings.redis_url), CeleryWire(), JobRepository(database)
     registry, repair = WorkerRegistry(database), JobRepair(database)
     store = open_object_store(settings.object_store)
+    scoring_news = threading.Event()
     host, meter = socket.gethostname(), meter_of(device)
     name = f"{options.name or name_after(options.pool, device)}@{host}"
     hub = Hub(
@@ -102,6 +103,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
             ceilings=MemoryCeilings(database),
             lists=lists,
             object_store=settings.object_store,
+            chunk_ended=scoring_news.set,
         ),
         wire=wire,
         places=Places(meter, budget=budget),
@@ -119,7 +121,7 @@ def run_worker(settings: Settings, options: WorkerOptions) -> int:
         ),
         # Apart: rescues do not wait until everything old is removed, or for somebody's files.
         _forgetting(settings, database, repair),
-        Housekeeper([ScoringPlanner(repair, lists), ScoringFinisher(repair)]),
+        Housekeeper([ScoringPlanner(repair, lists), ScoringFinisher(repair)], news=scoring_news),
         # Apart: looking into a night's files may take longer than planning can wait.
         Housekeeper([ScheduleFiring(repair, models_registry, registry, store_url=settings.object_store)]),
         Housekeeper([ScoringReporter(repair, store, price=settings.price_per_device_hour)]),

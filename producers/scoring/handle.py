@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.25
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.25
+PATIENCE = 0.125
+"""Between two looks passes so much of what has been waited so far: a short scoring is not waited for long."""
 
 
 class Scoring:
@@ -64,14 +66,15 @@ class Scoring:
         return self._client.backend.scorings.cancel(self._id)
 
     def _wait_for(self, ask: Callable[[], Answer | None], timeout: float | None) -> Answer:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause_s = FIRST_PAUSE_S
+        began = time.monotonic()
+        deadline = None if timeout is None else began + timeout
         while (answer := ask()) is None:
-            left = None if deadline is None else deadline - time.monotonic()
+            now = time.monotonic()
+            left = None if deadline is None else deadline - now
             if left is not None and left <= 0:
                 raise WaitTimeout(f"the scoring {self.id} has not ended in time: it goes on, wait again")
+            pause_s = min(max(SHORTEST_PAUSE_S, PATIENCE * (now - began)), LONGEST_PAUSE_S)
             time.sleep(pause_s if left is None else min(pause_s, left))
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         return answer
 
     def __repr__(self) -> str:
