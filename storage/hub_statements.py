@@ -19,7 +19,8 @@ Statement = tuple[str, dict[str, Any]]
 
 # Bulk statements meet their rows in the order of their ids, so that they do not wait for each other in a
 # circle: a hash join, the only one left, keeps the order of whichever side leads it, an index scan or the
-# array. And what is given is taken for one row: a nested loop would compare each job with each.
+# array, as long as the other fits into memory; beyond that a circle would be an outage of a second. And what
+# is given is taken for one row: a nested loop would compare each job with each.
 IN_ID_ORDER = """
 SET LOCAL enable_nestloop = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off;
 """
