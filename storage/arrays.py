@@ -13,7 +13,8 @@ from uuid import UUID
 
 def uuids(values: Iterable[UUID]) -> str:
     """A uuid[]."""
-    return _array(f"{value.int:032x}" for value in values)
+    # Their bytes in hex, a comma after each 16.
+    return "{" + b"".join([value.int.to_bytes(16) for value in values]).hex(",", 16) + "}"
 
 
 def numbers(values: Iterable[float | None]) -> str:

@@ -21,6 +21,7 @@ import orjson
 import pybase64
 
 from shunter.storage.errors import EnvelopeError
+from shunter.storage.ids import read_uuid
 from shunter.storage.job import Priority
 
 TASK_NAME = "shunter.run"
@@ -264,7 +265,7 @@ def to_envelope(message: TaskMessage) -> Envelope:
     try:
         return Envelope(
             id=UUID(message.task_id),
-            ids=tuple(map(UUID, ids)),
+            ids=tuple(map(read_uuid, ids)),
             model=str(fields.get("model", "")),
             version=_count(fields.get("version", 0)),
             rows=_count(fields.get("rows", 0)),

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from shunter.storage import arrays, attempts, hub_statements
+from shunter.storage import arrays, attempts, claimed_rows, hub_statements
 from shunter.storage.database import Database, fetch_all
 from shunter.storage.errors import AlreadyFinished, IdempotencyConflict, UnknownJob
 from shunter.storage.job import (
@@ -70,8 +70,6 @@ ON CONFLICT (tenant, key) DO NOTHING RETURNING job_id
 
 RECALL_KEY = "SELECT job_id, body_digest FROM idempotency_keys WHERE tenant = %(tenant)s AND key = %(key)s"
 
-_PRIORITIES = tuple(Priority)
-
 MAX_AHEAD_JOBS = 10_000
 """How far `rows_ahead` counts: beyond it, "many" is answer enough."""
 
@@ -122,8 +120,8 @@ class JobRepository:
         # reconciliation, its outcome is refused, and the row is queued as it was. So nobody waits for the
         # disk; a settle does, and takes the claims before it along.
         with self._database.statement() as cursor:
-            cursor.execute(*hub_statements.claim(hints, worker=worker, served=served))
-            return [_claimed(row) for row in cursor.fetchall()]
+            fetch = claimed_rows.fetch_one if len(hints) == 1 else claimed_rows.fetch_many
+            return fetch(cursor, hub_statements.claim(hints, worker=worker, served=served))
 
     def settle(self, outcomes: Sequence[Outcome], *, worker: UUID) -> set[UUID]:
         """Write outcomes whose claim still holds; returns the ids that were written."""
@@ -240,13 +238,6 @@ class JobRepository:
 
 def _job(row: dict[str, Any]) -> Job:
     return Job(**{**row, "state": JobState(row["state"]), "priority": Priority(row["priority"])})
-
-
-def _claimed(row: Sequence[Any]) -> ClaimedJob:
-    """A row of CLAIM, whose columns stand in the order of the fields: dicts would cost more than the rest."""
-    block = row[10]
-    inline = None if block is None else bytes(block)
-    return ClaimedJob._make((*row[:5], _PRIORITIES[row[5]], *row[6:10], inline, row[11]))
 
 
 def _stored_result(row: dict[str, Any]) -> StoredResult:

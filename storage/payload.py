@@ -32,9 +32,12 @@ from shunter.storage.payload_json import from_json, has_nonfinite, to_json
 from shunter.storage.payload_refusal import MAX_NESTING, refusal
 
 __all__ = [
+    "CHECKSUM",
     "HEADER_BYTES",
     "MAX_BLOCK_ROWS",
     "MAX_NESTING",
+    "Kind",
+    "block_kind",
     "decode_rows",
     "encode_rows",
     "from_json",
@@ -49,12 +52,15 @@ MAX_BLOCK_ROWS = 1_000_000
 _MAGIC = b"\xc1S"  # 0xC1 begins neither UTF-8 nor msgpack
 _VERSION = 1
 _START = struct.Struct("<2sBBII")
-_CHECKSUM = struct.Struct("<I")
-HEADER_BYTES = _START.size + _CHECKSUM.size
+CHECKSUM = struct.Struct("<I")
+"""The end of the header: a CRC-32 of what is before it, and of the body."""
+HEADER_BYTES = _START.size + CHECKSUM.size
 _MAX_BODY_BYTES = 2**32 - 1
 
 
-class _Kind(IntEnum):
+class Kind(IntEnum):
+    """What the body of a block is."""
+
     VALUES = 1
     ARRAYS = 2
     SCALARS = 3
@@ -95,7 +101,7 @@ def encode_rows(rows: Sequence[object]) -> bytes:
         body = ormsgpack.packb(list(rows), default=_pack_other, option=_OPTIONS)
     except (TypeError, InvalidInput) as error:
         raise refusal(rows, error) from error
-    return _frame(_Kind.VALUES, len(rows), [body])
+    return _frame(Kind.VALUES, len(rows), [body])
 
 
 def decode_rows(block: bytes | memoryview) -> list[object]:
@@ -106,7 +112,7 @@ def decode_rows(block: bytes | memoryview) -> list[object]:
     data = memoryview(block).toreadonly().cast("B")
     kind, count, body = _open(data)
     try:
-        rows = _unpack_values(body) if kind == _Kind.VALUES else _unstack(kind, count, body)
+        rows = _unpack_values(body) if kind == Kind.VALUES else _unstack(kind, count, body)
     except ValueError as error:
         raise PayloadError(f"a block of {count} rows cannot be decoded: {error}") from error
     if type(rows) is not list or len(rows) != count:
@@ -119,7 +125,12 @@ def row_count(block: bytes | memoryview) -> int:
     return _read_start(block)[1]
 
 
-def _frame(kind: _Kind, count: int, body: Sequence[bytes | memoryview]) -> bytes:
+def block_kind(block: bytes | memoryview) -> Kind:
+    """What the body of a block is; PayloadError if it is none, ValueError for a kind that is not known."""
+    return Kind(_read_start(block)[0])
+
+
+def _frame(kind: Kind, count: int, body: Sequence[bytes | memoryview]) -> bytes:
     length = sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in body)
     if length > _MAX_BODY_BYTES:
         raise TooLarge(f"{count} rows take {length} bytes, more than one block holds: split them")
@@ -127,7 +138,7 @@ def _frame(kind: _Kind, count: int, body: Sequence[bytes | memoryview]) -> bytes
     checksum = zlib.crc32(start)
     for part in body:
         checksum = zlib.crc32(part, checksum)
-    return b"".join((start, _CHECKSUM.pack(checksum), *body))
+    return b"".join((start, CHECKSUM.pack(checksum), *body))
 
 
 def _read_start(block: bytes | memoryview) -> tuple[int, int, int]:
@@ -148,13 +159,13 @@ def _open(data: memoryview) -> tuple[int, int, memoryview]:
     body = data[HEADER_BYTES:]
     if len(body) != length:
         raise PayloadError(f"a block is cut short or too long: {len(body)} bytes of body instead of {length}")
-    (expected,) = _CHECKSUM.unpack_from(data, _START.size)
+    (expected,) = CHECKSUM.unpack_from(data, _START.size)
     if zlib.crc32(body, zlib.crc32(data[: _START.size])) != expected:
         raise PayloadError(f"a block of {count} rows is damaged: its checksum does not match")
     return kind, count, body
 
 
-def _stack(rows: Sequence[object]) -> tuple[_Kind, list[bytes | memoryview]] | None:
+def _stack(rows: Sequence[object]) -> tuple[Kind, list[bytes | memoryview]] | None:
     if not rows or type(rows[0]) in _NEVER_STACKED:
         return None
     scalar = isinstance(rows[0], np.generic)
@@ -162,7 +173,7 @@ def _stack(rows: Sequence[object]) -> tuple[_Kind, list[bytes | memoryview]] | N
     if arrays is None or arrays[0].dtype.kind in "US":
         return None
     first = plain(arrays[0])
-    kind = _Kind.SCALARS if scalar else _Kind.ARRAYS
+    kind = Kind.SCALARS if scalar else Kind.ARRAYS
     if len(arrays) == 1:
         return kind, [describe(first.dtype, first.shape), first.data]
     if any(array.dtype != arrays[0].dtype or array.shape != first.shape for array in arrays):
@@ -190,9 +201,9 @@ def _scalars(rows: Sequence[object]) -> list[Array] | None:
 def _unstack(kind: int, count: int, body: memoryview) -> list[Any]:
     dtype, shape, start = read_description(body)
     stack = view(body, start, dtype, (count, *shape))
-    if kind == _Kind.SCALARS and not shape:
+    if kind == Kind.SCALARS and not shape:
         return list(stack)
-    if kind == _Kind.ARRAYS:
+    if kind == Kind.ARRAYS:
         return [stack[index, ...] for index in range(count)] if not shape else list(stack)
     raise ValueError(f"kind {kind} is unknown")
 

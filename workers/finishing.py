@@ -10,7 +10,7 @@ from typing import Any
 
 from shunter.storage.object_store import ObjectStore
 from shunter.workers.announcements import Announcements
-from shunter.workers.assembly import Carried, Decoded, JobRun, assemble
+from shunter.workers.assembly import Carried, Decoded, JobRun, assemble_all
 from shunter.workers.chunks import Chunks
 from shunter.workers.finite import refuse_non_finite
 from shunter.workers.forwarding import Ran
@@ -125,10 +125,11 @@ class Finishing:
             if run.remaining or run.ended:
                 continue
             if run.carried is None:
-                whole.append((run, assemble(run, self._store, now=self._clock())))
+                whole.append(run)
             else:
                 chunks.append((run, run.carried))
-        self._announcements.ended(*whole, besides=besides)
+        outcomes = assemble_all(whole, self._store, now=self._clock())
+        self._announcements.ended(*zip(whole, outcomes, strict=True), besides=besides)
         for chunk in chunks:
             self._written.put(chunk)
 

@@ -17,6 +17,7 @@ from shunter.storage.errors import (
     ShunterError,
 )
 from shunter.storage.payload import decode_rows
+from shunter.storage.payload_alike import decode_alike
 from shunter.storage.references import MARK
 from shunter.storage.scoring.chunk import is_chunk
 from shunter.workers.announcements import Announcements
@@ -131,6 +132,10 @@ class Preparation:
 
     def _begin(self, runs: Sequence[JobRun]) -> None:
         """Preprocess the rows of these jobs that may run at once."""
+        alike = _decode_alike(runs)
+        if alike is not None:
+            self._begin_rows([(run, 0, value) for run, value in zip(runs, alike, strict=True)])
+            return
         decoded: list[Decoded] = []
         for run in runs:
             values = self._decode(run)
@@ -209,3 +214,16 @@ class Preparation:
         self._line.add(rows)
         if failed:
             self._settle(failed)
+
+
+def _decode_alike(runs: Sequence[JobRun]) -> list[Any] | None:
+    """The only row of each of several jobs, if all are alike and nothing else is to be seen to; else None."""
+    if len(runs) < 2 or not all(map(_is_plain, runs)):
+        return None
+    return decode_alike([run.job.input for run in runs if run.job.input is not None])
+
+
+def _is_plain(run: JobRun) -> bool:
+    job = run.job
+    held_up = run.deadline is not None or run.guilty or run.withheld
+    return job.rows == 1 and job.input is not None and not held_up

@@ -59,15 +59,8 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "a settlement does not look at the epoch",
-        [
-            Edit(
-                "storage/hub_statements.py",
-                "ON done_id = jobs.id AND done_epoch = jobs.epoch",
-                "ON done_id = jobs.id",
-            ),
-            Edit("storage/hub_statements.py", " AND epoch = held.done_epoch", ""),
-        ],
-        (*PYTEST, "tests/contract/test_job_repository.py"),
+        [Edit("storage/hub_statements.py", " AND epoch = done.done_epoch", "")],
+        (*PYTEST, "tests/integration/test_hub_statements.py"),
     ),
     Mutation(
         "the key of an output does not tell the epoch",

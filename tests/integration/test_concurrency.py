@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from shunter.storage import hub_statements
 from shunter.storage.database import Database
 from shunter.storage.errors import AlreadyFinished
 from shunter.storage.ids import new_ids
@@ -166,3 +167,46 @@ def test_settles_deaths_and_rescues_of_the_same_jobs_never_deadlock(
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(repeat, [claim_again, put_back, charge, rescue]))
     assert set(jobs.states(ids).values()) <= {JobState.QUEUED, JobState.RUNNING}
+
+
+@pytest.mark.parametrize("count", [2, 300])
+@pytest.mark.parametrize("settles", [False, True])
+def test_bulk_statements_take_rows_in_the_order_of_their_ids(
+    database: Database, jobs: JobRepository, count: int, settles: bool
+) -> None:
+    ids, worker = new_ids(count), uuid4()
+    jobs.insert([new_job(id=id) for id in shuffled(ids)])
+    hints, middle = dict.fromkeys(shuffled(ids), worker), count // 2
+    if settles:
+        held = jobs.claim(hints, worker=worker, served=SERVED)
+        statement = hub_statements.settle([outcome(job) for job in held], worker=worker)
+    else:
+        statement = hub_statements.claim(hints, worker=worker, served=SERVED)
+
+    def say() -> int:
+        with database.statement() as cursor:
+            cursor.execute(*statement)
+            return len(cursor.fetchall())
+
+    with ThreadPoolExecutor(1) as thread:
+        with database.transaction() as cursor:
+            cursor.execute("SELECT FROM jobs WHERE id = %s FOR UPDATE", (ids[middle],))
+            said = thread.submit(say)
+            wait_until(lambda: waits_for_a_lock(database))
+            assert not_locked(database, ids) == set(ids[middle + 1 :])
+        assert said.result() == count
+
+
+def waits_for_a_lock(database: Database) -> bool:
+    with database.statement() as cursor:
+        cursor.execute(
+            """SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+        )
+        return bool((cursor.fetchone() or (0,))[0])
+
+
+def not_locked(database: Database, ids: list[UUID]) -> set[UUID]:
+    with database.statement() as cursor:
+        cursor.execute("SELECT id FROM jobs WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED", (ids,))
+        return {id for (id,) in cursor.fetchall()}

@@ -1,17 +1,18 @@
 """Jobs through a real engine process, driven over its pipe as a hub would."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from shunter.storage.job import JobState, Move, Priority
+from shunter.storage.job import ClaimedJob, JobState, Move, Priority
 from shunter.storage.object_store import open_object_store
 from shunter.storage.outcome import RowFailure
 from shunter.storage.payload import decode_rows, encode_rows
 from shunter.storage.results import input_key, load_block
-from shunter.workers.messages import BatchDone, Begun, LoadFailed, Run
+from shunter.workers.messages import BatchDone, Begun, LoadFailed, Probe, Run
 from shunter.workers.sizing import START_ROWS
 from shunter.workers.spans import claims_of
 from tests.engine_process import (
@@ -66,6 +67,45 @@ def test_guilty_rows_of_a_large_job_keep_their_errors_and_the_others_their_outpu
         (outcome,) = engine.outcomes(1)
         assert outcome.failures == (guilty,)
         assert outputs_of(outcome) == [None if row == 600 else row + 1 for row in range(700)]
+
+
+GUILTY = RowFailure(0, "engine_died", "the engine died in it")
+
+ODD: dict[str, Callable[[ClaimedJob], Run]] = {
+    "all_rows_failed": lambda job: Run(job, guilty=(GUILTY,)),
+    "corrupt_payload": lambda job: Run(job._replace(input=b"\0" * len(job.input or b""))),
+    "expired": lambda job: Run(job._replace(deadline_in_s=0.0)),
+}
+
+
+@pytest.mark.parametrize("odd", [None, *ODD])
+def test_jobs_of_one_array_each_get_their_own_outputs_beside_one_that_cannot_run(
+    tmp_path: Path, odd: str | None
+) -> None:
+    with start_engine(tmp_path, DOUBLE).loaded() as engine:
+        jobs = [job_of([np.full(3, number, np.float32)]) for number in range(20)]
+        runs = [Run(job) for job in jobs]
+        if odd is not None:
+            runs[7] = ODD[odd](jobs[7])
+        engine.send(*runs)
+        outcomes = {outcome.id: outcome for outcome in engine.outcomes(len(jobs))}
+        for number, job in enumerate(jobs):
+            outcome = outcomes[job.id]
+            if odd is not None and number == 7:
+                assert (outcome.error or {})["code"] == odd
+            else:
+                (output,) = outputs_of(outcome)
+                assert (output.dtype.name, output.tolist()) == ("float32", [2.0 * number] * 3)
+                assert (outcome.move, outcome.rows_succeeded) == (Move.SUCCEED, 1)
+
+
+def test_a_suspect_array_waits_for_its_probe_beside_jobs_that_are_alike(tmp_path: Path) -> None:
+    with start_engine(tmp_path, DOUBLE).loaded() as engine:
+        free, suspect = (job_of([np.ones(3, np.float32)]) for _ in range(2))
+        engine.send(Run(free), Run(suspect, withheld=((0, 1),)))
+        assert [outcome.id for outcome in engine.outcomes(1)] == [free.id]
+        engine.send(Probe(spans_of_jobs(suspect)))
+        assert [outcome.id for outcome in engine.outcomes(1)] == [suspect.id]
 
 
 def test_while_the_model_is_busy_the_next_batch_fills(tmp_path: Path) -> None:

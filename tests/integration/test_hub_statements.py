@@ -96,7 +96,15 @@ def test_an_outcome_of_another_worker_or_epoch_is_refused_alone_as_beside_anothe
     assert row_of(database, held.id) == before
 
 
-@pytest.mark.parametrize("changes", [{}, {"deadline_s": 60.0, "priority": Priority.BULK, "input": b"\\x00"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"deadline_s": 60.0, "priority": Priority.BULK, "input": b"\\x00"},
+        {"deadline_s": 60.0, "input": None, "input_key": "in/é"},
+        {"input": b"", "rows": 2**31 - 1},
+    ],
+)
 def test_a_job_is_claimed_alone_as_beside_another(
     database: Database, jobs: JobRepository, changes: dict[str, Any]
 ) -> None:
