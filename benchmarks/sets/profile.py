@@ -102,6 +102,7 @@ def _cpu_s(worker: int) -> dict[str, float]:
 
 def _spy(name: str, pid: int, load: Load) -> subprocess.Popen[bytes]:
     target = OUT / f"profile-{load.name}-{name}.txt"
+    OUT.mkdir(exist_ok=True)
     target.unlink(missing_ok=True)
     how = f"--format raw --rate {SAMPLES_A_SECOND} --gil --duration {LONGEST_S} -p {pid} -o".split()
     spy = Path(sys.executable).with_name("py-spy")
