@@ -26,11 +26,15 @@ from shunter.workers.chunks import Chunks
 from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Failure, Verdict
 from shunter.workers.line import Line
-from shunter.workers.messages import PROBE, Begun, Probe, Probed
+from shunter.workers.messages import PROBE, Begun, Probe, Probed, Run
 from shunter.workers.references import Backlog, References
 from shunter.workers.row_bytes import bytes_in
 from shunter.workers.runner import Runner
 from shunter.workers.spans import Span, spans_of
+
+
+FEW_ROWS = 8
+"""To decode so few takes less time than to wake a thread for it."""
 
 
 class Preparation:
@@ -70,6 +74,13 @@ class Preparation:
         self._references = references
         self._backlog = Backlog(references)
 
+    def accept(self, arrived: Sequence[Run]) -> None:
+        """Jobs arrive; if they are quick and the engine idle, the caller's thread puts them in line."""
+        runs = self._line.accept(arrived, quick=self._are_quick(arrived))
+        if runs:
+            self._begin(runs)
+            self._forward_if_idle()
+
     def run(self) -> None:
         """Take jobs as they arrive, and take probes through the model, for ever."""
         while True:
@@ -86,6 +97,11 @@ class Preparation:
                 self._forward_if_idle()
             if self._backlog and self._line.has_room():
                 self._preprocess(self._backlog.take(self._bunch_rows))
+
+    def _are_quick(self, arrived: Sequence[Run]) -> bool:
+        """Whether these are a few rows that are here, are not suspect, and need no code of the model."""
+        few = sum(run.job.rows for run in arrived) <= FEW_ROWS
+        return few and not self._runner.preprocesses and all(map(_is_plain, arrived))
 
     def _decode(self, run: JobRun) -> list[Any]:
         """A job's rows, none if it cannot be run; then its outcome has been reported."""
@@ -209,3 +225,9 @@ class Preparation:
         self._line.add(rows)
         if failed:
             self._settle(failed)
+
+
+def _is_plain(run: Run) -> bool:
+    block = run.job.input
+    whole = not (run.guilty or run.withheld)
+    return whole and block is not None and not is_chunk(block) and MARK not in block
