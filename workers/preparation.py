@@ -32,7 +32,6 @@ from shunter.workers.row_bytes import bytes_in
 from shunter.workers.runner import Runner
 from shunter.workers.spans import Span, spans_of
 
-
 FEW_ROWS = 8
 """To decode so few takes less time than to wake a thread for it."""
 
@@ -77,8 +76,9 @@ class Preparation:
     def accept(self, arrived: Sequence[Run]) -> None:
         """Jobs arrive; if they are quick and the engine idle, the caller's thread puts them in line."""
         runs = self._line.accept(arrived, quick=self._are_quick(arrived))
+        for run in runs:
+            self._put_in_line(run, self._decode(run))
         if runs:
-            self._begin(runs)
             self._forward_if_idle()
 
     def run(self) -> None:
@@ -101,7 +101,8 @@ class Preparation:
     def _are_quick(self, arrived: Sequence[Run]) -> bool:
         """Whether these are a few rows that are here, are not suspect, and need no code of the model."""
         few = sum(run.job.rows for run in arrived) <= FEW_ROWS
-        return few and not self._runner.preprocesses and all(map(_is_plain, arrived))
+        needs = self._runner.preprocesses or self._measures_bytes
+        return few and not needs and all(map(_is_plain, arrived))
 
     def _decode(self, run: JobRun) -> list[Any]:
         """A job's rows, none if it cannot be run; then its outcome has been reported."""
