@@ -73,9 +73,7 @@ class Fetcher:
         """Everything in this bunch is claimed, or needs nothing."""
         with self._lock:
             self._acks.append(bunch)
-        # That thread finds it by itself, once it has brought what it brings.
-        if threading.current_thread() is not self._thread:
-            self._tell()
+        self._tell()
 
     def refuse(self, bunch: Bunch) -> None:
         """Nothing in this bunch was claimed: it goes back to the head of its lists."""
@@ -107,8 +105,9 @@ class Fetcher:
         while True:
             stopping = self._stopping
             try:
-                if brought is None or not self._bring_lone(brought) or stopping:
-                    self._exchange()
+                if brought is not None:
+                    self._bring_if_served(brought)
+                self._exchange()
                 silent = False
             except QueueUnavailable as error:
                 if not silent:
@@ -159,19 +158,6 @@ class Fetcher:
         with self._lock:
             self._unseen.update(queue_of(name) for name, _ in bunch.entries)
         self._mailbox(bunch)
-
-    def _bring_lone(self, bunch: Bunch) -> bool:
-        """Bring what came with a token; whether it is a lone envelope, and nothing but its ack is due.
-
-        Then the ack waits until the hub has room again, or for a nap: what was claimed has the cores first.
-        """
-        with self._lock:
-            due = self._acks or self._refused or self._ended
-        self._bring_if_served(bunch)
-        if due or not self._lookout.emptied_by(bunch):
-            return False
-        self._look_at = time.monotonic() + self._nap_s
-        return True
 
     def _bring_if_served(self, bunch: Bunch) -> None:
         """Redis brings with a token what was asked for before it, maybe from a queue that was left since."""

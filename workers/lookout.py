@@ -28,7 +28,6 @@ class Lookout:
         self._asked: Sequence[str] = ()
         self._pop: Pop | None = None
         self._pops_from: frozenset[str] = frozenset()
-        self._least_room = 0
 
     def wait_for(self, queues: Sequence[str], rooms: Mapping[str, Rooms]) -> list[Any]:
         """The socket that becomes readable with the next token; none when there is no queue.
@@ -45,7 +44,6 @@ class Lookout:
             self._asked = queues
         if rooms and self._pop is None:
             self._pop, self._pops_from = self._lists.pop(rooms), frozenset(rooms)
-            self._least_room = min(room for each in rooms.values() for room, _ in each.values())
             self._connection.send_command(*self._pop.command)
         return [self._connection._sock]
 
@@ -67,10 +65,6 @@ class Lookout:
         except (redis.exceptions.RedisError, OSError):
             self.close()
             return None
-
-    def emptied_by(self, bunch: Bunch) -> bool:
-        """Whether the last bunch left nothing that has no token: there was room for more on every list."""
-        return len(bunch.entries) < self._least_room
 
     def close(self) -> None:
         """Forget the connection; what it has popped meanwhile goes back. The next wait makes another."""

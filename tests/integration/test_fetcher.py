@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import pytest
 import redis
 
 from shunter.storage.envelope import Due, list_key, pack, queue_name
@@ -56,47 +53,3 @@ def test_what_comes_for_a_queue_that_was_just_left_goes_back(lists: Lists, serve
     finally:
         fetcher.stop()
     assert brought == []
-
-
-class Hub:
-    """What a hub does about lone envelopes: they are acked by the thread that brings them."""
-
-    def __init__(self, lists: Lists) -> None:
-        self.brought: list[Bunch] = []
-        self.fetcher = Fetcher(lists, lambda: frozenset({QUEUE}), self.hear)
-        self.fetcher.grant({QUEUE: ROOM})
-
-    def hear(self, bunch: Bunch) -> None:
-        self.fetcher.seen([QUEUE])
-        self.brought.append(bunch)
-        self.fetcher.ack(bunch)
-
-    def has(self, envelopes: int) -> bool:
-        return sum(len(bunch.entries) for bunch in self.brought) >= envelopes
-
-
-@pytest.mark.parametrize("count", [1, 20])
-def test_lone_envelopes_that_follow_on_one_another_are_all_brought_and_acked(
-    lists: Lists, server: redis.Redis, count: int
-) -> None:
-    hub = Hub(lists)
-    try:
-        wait_until(lambda: waits(server))
-        for number in range(count):
-            push(lists)
-            wait_until(partial(hub.has, number + 1))
-        wait_until(lambda: server.zcard(INDEX_KEY) == 0)
-    finally:
-        hub.fetcher.stop()
-    assert server.llen(LIST) == 0
-
-
-def test_the_ack_of_a_lone_envelope_is_sent_before_the_fetcher_ends(
-    lists: Lists, server: redis.Redis
-) -> None:
-    hub = Hub(lists)
-    wait_until(lambda: waits(server))
-    push(lists)
-    wait_until(lambda: hub.brought)
-    hub.fetcher.stop()
-    assert server.zcard(INDEX_KEY) == 0

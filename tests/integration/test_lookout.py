@@ -57,25 +57,6 @@ def test_a_token_brings_what_there_is_room_for(lists: Lists, lookout: Lookout, s
     assert lists.length(LIST) == 1
 
 
-@pytest.mark.parametrize(("count", "emptied"), [(1, True), (2, False), (3, False)])
-def test_lists_are_empty_if_there_was_room_for_more(
-    lists: Lists, lookout: Lookout, count: int, emptied: bool
-) -> None:
-    sockets = lookout.wait_for([QUEUE], {QUEUE: ROOM})
-    push(lists, count)
-    bunch = take(lookout, sockets)
-    assert bunch is not None
-    assert lookout.emptied_by(bunch) == emptied
-
-
-def test_a_class_without_room_may_hold_what_has_no_token(lists: Lists, lookout: Lookout) -> None:
-    sockets = lookout.wait_for([QUEUE], {QUEUE: {**ROOM, Priority.BULK: ClassRoom(0, 0)}})
-    push(lists)
-    bunch = take(lookout, sockets)
-    assert bunch is not None
-    assert not lookout.emptied_by(bunch)
-
-
 def test_the_next_token_brings_the_next_ones(lists: Lists, lookout: Lookout) -> None:
     for _ in range(3):
         sockets = lookout.wait_for([QUEUE], {QUEUE: ROOM})
