@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import NoReturn
@@ -91,7 +92,7 @@ def main(arguments: EngineArguments) -> NoReturn:
     hub = HubPipe(arguments.fd)
     store = open_object_store(arguments.object_store)
     inputs = InputsAhead(store)
-    loaded = threading.Event()
+    loaded: Future[Stages] = Future()
     try:
         config = read_config(arguments.path)
         ceilings = Ceilings(trials=config.run.raise_ceilings)
@@ -111,8 +112,6 @@ def main(arguments: EngineArguments) -> NoReturn:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
-    loaded.set()
-    hub.send([*map(MemoryFull, found), Loaded(load_s=time.monotonic() - began)])
     stages = Stages(
         line,
         runner,
@@ -128,6 +127,8 @@ def main(arguments: EngineArguments) -> NoReturn:
         finite=config.run.finite,
         signature=config.signature,
     )
+    loaded.set_result(stages)
+    hub.send([*map(MemoryFull, found), Loaded(load_s=time.monotonic() - began)])
     _run(stages)
     leave(EXIT_STOPPED)
 
@@ -162,14 +163,17 @@ def _run(stages: Stages) -> None:
     stages.run_batches()
 
 
-def _listen(hub: HubPipe, line: Line, inputs: InputsAhead, loaded: threading.Event) -> None:
+def _listen(hub: HubPipe, line: Line, inputs: InputsAhead, loaded: Future[Stages]) -> None:
     while True:
         said = hub.receive()
         arrived = [message for message in said if isinstance(message, Run)]
         for run in arrived:
             inputs.expect(run.job)
         # All at once, so that they are preprocessed together; what is dropped among them arrived before.
-        line.accept(arrived)
+        if loaded.done():
+            loaded.result().accept(arrived)
+        else:
+            line.accept(arrived)
         for message in said:
             if isinstance(message, Probe):
                 line.accept_probe(message)
@@ -178,7 +182,7 @@ def _listen(hub: HubPipe, line: Line, inputs: InputsAhead, loaded: threading.Eve
                 inputs.forget(message.claim)
             elif isinstance(message, Stop):
                 line.stop()
-                if not loaded.is_set():
+                if not loaded.done():
                     leave(EXIT_STOPPED)
 
 

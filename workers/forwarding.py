@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from shunter.storage.outcome import BatchNote
@@ -23,12 +23,14 @@ from shunter.workers.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
-class _Gathered:
+class _Closed:
+    """A batch for the model; `gather_s` is None until it is gathered."""
+
     batch: Batch[JobRun]
     runs: Sequence[JobRun]
     spans: Spans
-    inputs: Inputs | None
-    gather_s: float
+    inputs: Inputs | None = None
+    gather_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,15 @@ class Forwarding:
         self._inputs = inputs
         self._finish = finish
         self._clock = clock
-        self._gathered: queue.SimpleQueue[_Gathered | None] = queue.SimpleQueue()
+        self._closed: queue.SimpleQueue[_Closed | None] = queue.SimpleQueue()
         self._batches = 0
         self._gathering = threading.Lock()
 
-    def gather_if_idle(self) -> None:
-        """Gather what there is in the caller's thread, if the model has nothing to do."""
+    def forward_if_idle(self) -> None:
+        """Have the model's thread gather what there is and take it through, if it has nothing to do."""
         batch = self._line.batch_if_idle()
         if batch is not None:
-            self._gathered.put(self._gather(batch, goes_on=True))
+            self._closed.put(_closed(batch))
 
     def gather(self) -> None:
         """Collate each batch and move it to the device, one ahead of the model, until the engine stops."""
@@ -88,59 +90,64 @@ class Forwarding:
                     self._inputs.forget(run.claim)
                     self._announcements.ended((run, expired(run)))
                 continue
-            self._gathered.put(self._gather(batch))
-        self._gathered.put(None)
+            self._closed.put(self._gather(batch))
+        self._closed.put(None)
 
     def run(self) -> None:
         """Take each batch through the model, until the engine stops."""
-        while (gathered := self._gathered.get()) is not None:
-            urgent = self._line.overtake(gathered.batch)
+        while (closed := self._closed.get()) is not None:
+            urgent = self._line.overtake(closed.batch)
             if urgent is not None:
-                gathered = self._gather(urgent)
+                closed = _closed(urgent)
             self._line.begun()
-            rows = self._still_wanted(gathered)
+            rows = self._still_wanted(closed)
             if rows:
-                ran = self._forward(gathered, rows)
+                ran = self._forward(closed, rows)
                 self._finish(ran, idle=self._line.forwarded())
             else:
                 self._announcements.send()
                 self._line.finished()
                 self._line.forwarded()
 
-    def _gather(self, batch: Batch[JobRun], *, goes_on: bool = False) -> _Gathered:
-        # One at a time, by whatever thread: the hub knows of one bunch of suspects for each stage.
-        with self._gathering:
-            began = self._clock()
-            runs, spans = _runs(batch.rows), row_spans(batch.rows)
-            held = spans if self._runner.gathers else ()
-            with self._announcements.hold("gather", held, goes_on=goes_on):
-                inputs = self._runner.gather(list(map(VALUE, batch.rows)), pad_to=batch.pad_to)
-            return _Gathered(batch, runs, spans, inputs, self._clock() - began)
+    def _gather(self, batch: Batch[JobRun]) -> _Closed:
+        closed = _closed(batch)
+        with self._announcements.hold("gather", closed.spans if self._runner.gathers else ()):
+            return self._gathered(closed)
 
-    def _still_wanted(self, gathered: _Gathered) -> Sequence[Row[JobRun]]:
+    def _gathered(self, closed: _Closed) -> _Closed:
+        began = self._clock()
+        values = list(map(VALUE, closed.batch.rows))
+        # A model's collate need not bear being called by two threads.
+        with self._gathering:
+            inputs = self._runner.gather(values, pad_to=closed.batch.pad_to)
+        return replace(closed, inputs=inputs, gather_s=self._clock() - began)
+
+    def _still_wanted(self, closed: _Closed) -> Sequence[Row[JobRun]]:
         now = self._clock()
-        for run in gathered.runs:
-            if run.expired(now, least_s=gathered.batch.least_s):
+        for run in closed.runs:
+            if run.expired(now, least_s=closed.batch.least_s):
                 self._announcements.ended((run, expired(run)))
-        rows = gathered.batch.rows
-        if any(run.ended for run in gathered.runs):
+        rows = closed.batch.rows
+        if any(run.ended for run in closed.runs):
             return [row for row in rows if not row.ticket.ended]
         return rows
 
-    def _forward(self, gathered: _Gathered, rows: Sequence[Row[JobRun]]) -> Ran:
-        batch, began = gathered.batch, self._clock()
+    def _forward(self, closed: _Closed, rows: Sequence[Row[JobRun]]) -> Ran:
+        batch, began = closed.batch, self._clock()
         whole = len(rows) == len(batch.rows)
-        runs, spans = (gathered.runs, gathered.spans) if whole else (_runs(rows), row_spans(rows))
+        runs, spans = (closed.runs, closed.spans) if whole else (_runs(rows), row_spans(rows))
         self._batches += 1
         note = BatchNote(self._batches, len(rows), batch.reason.value)
         for run in runs:
             run.began_at = began if run.began_at is None else run.began_at
             run.ran_in(note)
         with self._announcements.hold("forward", spans, goes_on=True):
+            if whole and closed.gather_s is None:
+                closed, began = self._gathered(closed), self._clock()
             isolated = self._runner.forward(
                 list(map(VALUE, rows)),
                 pad_to=batch.pad_to,
-                inputs=gathered.inputs if whole else None,
+                inputs=closed.inputs if whole else None,
                 announce=lambda part: self._begin_part(rows, part),
                 ceiling=self._line.ceiling(batch),
                 trial=batch.trial and whole,
@@ -151,7 +158,7 @@ class Forwarding:
             raised = self._line.measured(batch, forward_s)
             if raised is not None:
                 self._announcements.send(MemoryFits(raised))
-        return Ran(batch, rows, runs, spans, isolated, gathered.gather_s, forward_s)
+        return Ran(batch, rows, runs, spans, isolated, closed.gather_s or 0.0, forward_s)
 
     def _remember(self, batch: Batch[JobRun], isolated: Isolated) -> None:
         """Tell the hub what does not fit in memory, so that no later engine has to find out."""
@@ -166,6 +173,10 @@ class Forwarding:
         """Name the suspects anew when only a part of a batch is run."""
         if len(part) < len(rows):
             self._announcements.send(Begun("forward", row_spans(rows[index] for index in part)))
+
+
+def _closed(batch: Batch[JobRun]) -> _Closed:
+    return _Closed(batch, _runs(batch.rows), row_spans(batch.rows))
 
 
 def _runs(rows: Iterable[Row[JobRun]]) -> list[JobRun]:

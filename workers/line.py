@@ -74,20 +74,28 @@ class Line:
         self._unfinished = 0
         self._stopping = False
 
-    def accept(self, messages: Sequence[Run]) -> None:
-        """Jobs arrive."""
+    def accept(self, messages: Sequence[Run], *, quick: bool = False) -> list[JobRun]:
+        """Jobs arrive. The caller has to put those in line that are returned: `quick` ones of an idle engine.
+
+        It spares the thread that waits in `next_work` being woken. `batch_if_idle` must follow.
+        """
         now = self._clock()
         runs = [JobRun.of(message, now=now) for message in messages]
         with self._lock:
             if self._stopping:
-                return
+                return []
             self._runs.update((run.claim, run) for run in runs)
-            self._arrived += runs
             for run in runs:
                 if run.deadline is not None:
                     heappush(self._deadlines, (run.deadline, id(run), run))
                     self._for_batches.notify()
+            # Nobody but the caller brings arrivals, so the other thread goes on waiting.
+            if quick and self._awaits_arrivals and not self._forwarding:
+                self._preprocessing = True
+                return runs
+            self._arrived += runs
             self._for_intake.notify()
+            return []
 
     def accept_probe(self, probe: Probe) -> None:
         """Withheld rows are to be tried."""
@@ -210,6 +218,8 @@ class Line:
         with self._lock:
             self._preprocessing = False
             if self._forwarding:
+                if not self._arrived:
+                    self._for_batches.notify()
                 return None
             # Who may be late is looked after by the other thread, before any batch.
             left = self._probing or self._stopping or self._deadlines
@@ -328,6 +338,11 @@ class Line:
 
     def _keeps_waiting(self, run: JobRun) -> bool:
         return run.priority is Priority.BULK and len(self._batcher) >= run.job.rows
+
+    @property
+    def _awaits_arrivals(self) -> bool:
+        """Whether the thread in `next_work` waits, and for nothing but jobs."""
+        return self._awaiting_room and not (self._rest or self._arrived)
 
     def _may_go_on(self) -> bool:
         return self._arrival(beside_rest=self._rest) is not None or (self._rest and self._has_room())

@@ -27,11 +27,14 @@ from shunter.workers.chunks import Chunks
 from shunter.workers.inputs_ahead import InputsAhead
 from shunter.workers.isolation import Failure, Verdict
 from shunter.workers.line import Line
-from shunter.workers.messages import PROBE, Begun, Probe, Probed
+from shunter.workers.messages import PROBE, Begun, Probe, Probed, Run
 from shunter.workers.references import Backlog, References
 from shunter.workers.row_bytes import bytes_in
 from shunter.workers.runner import Runner
 from shunter.workers.spans import Span, spans_of
+
+FEW_ROWS = 8
+"""To decode so few takes less time than to wake a thread for it."""
 
 
 class Preparation:
@@ -71,6 +74,14 @@ class Preparation:
         self._references = references
         self._backlog = Backlog(references)
 
+    def accept(self, arrived: Sequence[Run]) -> None:
+        """Jobs arrive; if they are quick and the engine idle, the caller's thread puts them in line."""
+        runs = self._line.accept(arrived, quick=self._are_quick(arrived))
+        for run in runs:
+            self._put_in_line(run, self._decode(run))
+        if runs:
+            self._forward_if_idle()
+
     def run(self) -> None:
         """Take jobs as they arrive, and take probes through the model, for ever."""
         while True:
@@ -87,6 +98,12 @@ class Preparation:
                 self._forward_if_idle()
             if self._backlog and self._line.has_room():
                 self._preprocess(self._backlog.take(self._bunch_rows))
+
+    def _are_quick(self, arrived: Sequence[Run]) -> bool:
+        """Whether these are a few rows that are here, are not suspect, and need no code of the model."""
+        few = sum(run.job.rows for run in arrived) <= FEW_ROWS
+        needs = self._runner.preprocesses or self._measures_bytes
+        return few and not needs and all(map(_is_plain, arrived))
 
     def _decode(self, run: JobRun) -> list[Any]:
         """A job's rows, none if it cannot be run; then its outcome has been reported."""
@@ -218,12 +235,17 @@ class Preparation:
 
 def _decode_alike(runs: Sequence[JobRun]) -> list[Any] | None:
     """The only row of each of several jobs, if all are alike and nothing else is to be seen to; else None."""
-    if len(runs) < 2 or not all(map(_is_plain, runs)):
+    if len(runs) < 2 or any(run.job.rows != 1 or run.deadline is not None for run in runs):
         return None
-    return decode_alike([run.job.input for run in runs if run.job.input is not None])
+    blocks = list(filter(None, map(_whole_block, runs)))
+    return decode_alike(blocks) if len(blocks) == len(runs) else None
 
 
-def _is_plain(run: JobRun) -> bool:
-    job = run.job
-    held_up = run.deadline is not None or run.guilty or run.withheld
-    return job.rows == 1 and job.input is not None and not held_up
+def _is_plain(run: Run) -> bool:
+    block = _whole_block(run)
+    return block is not None and not is_chunk(block) and MARK not in block
+
+
+def _whole_block(run: Run | JobRun) -> bytes | None:
+    """The rows of a job that are here, if none of them is suspect."""
+    return None if run.guilty or run.withheld else run.job.input

@@ -59,11 +59,12 @@ class Stages:
             references=references,
             chunks=chunks,
             settle=finishing.put,
-            forward_if_idle=forwarding.gather_if_idle,
+            forward_if_idle=forwarding.forward_if_idle,
             bunch_rows=bunch_rows,
             measures_bytes=measures_bytes,
             preprocess=preprocess,
         )
+        self.accept = preparation.accept
         self.preprocess_jobs = preparation.run
         self.gather_batches = forwarding.gather
         self.run_batches = forwarding.run

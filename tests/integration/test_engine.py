@@ -126,6 +126,22 @@ def test_while_the_model_is_busy_the_next_batch_fills(tmp_path: Path) -> None:
         assert [(batch.rows, batch.reason) for batch in batches] == [(1, "idle"), (START_ROWS, "full")]
 
 
+@pytest.mark.parametrize(
+    ("hook", "stages"),
+    [
+        ("collate(self, rows, *, pad_to): return rows", ["forward"]),
+        ("preprocess(self, row): return row", ["preprocess", "forward"]),
+    ],
+)
+def test_a_lone_row_for_an_idle_model_is_gathered_where_it_is_forwarded(
+    tmp_path: Path, hook: str, stages: list[str]
+) -> None:
+    code = f"class Model:\n    def {hook}\n    def forward(self, rows): return [row + 1 for row in rows]"
+    with start_engine(tmp_path, code).loaded() as engine:
+        assert [outputs_of(engine.run_rows([number])) for number in range(3)] == [[1], [2], [3]]
+        assert [begun.stage for begun in engine.begun if begun.spans] == stages * 3
+
+
 def test_a_model_that_promises_finite_outputs_fails_the_rows_that_are_not(tmp_path: Path) -> None:
     code = """
     import numpy as np

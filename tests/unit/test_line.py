@@ -15,6 +15,7 @@ from shunter.workers.batcher import Batcher
 from shunter.workers.line import AHEAD_BYTES, Late, Line
 from shunter.workers.messages import Probe, Run
 from tests.jobs import claimed_job
+from tests.waiting import wait_until
 
 
 class Clock:
@@ -278,3 +279,41 @@ def test_rows_that_leave_no_room_by_their_bytes_are_a_batch_whatever_else_has_ar
     batch = batches.get(timeout=10)
     assert isinstance(batch, Batch)
     assert (len(batch.rows), batch.reason) == (4, CloseReason.BYTES)
+
+
+def waits_for_work(line: Line) -> SimpleQueue[list[JobRun] | Probe | None]:
+    """What a thread is given that waits for the next work."""
+    given: SimpleQueue[list[JobRun] | Probe | None] = SimpleQueue()
+    threading.Thread(target=lambda: given.put(line.next_work()), daemon=True).start()
+    wait_until(lambda: line._awaits_arrivals)
+    return given
+
+
+def test_quick_jobs_of_an_idle_engine_are_left_to_whoever_brings_them() -> None:
+    hands = Hands()
+    given = waits_for_work(hands.line)
+    quick, other = Run(claimed_job(rows=1)), Run(claimed_job(rows=1))
+    (run,) = hands.line.accept([quick], quick=True)
+    assert run.job is quick.job
+    hands.line.add([Row(run, 0, 0, hands.clock.now)])
+    batch = hands.line.batch_if_idle()
+    assert batch is not None
+    assert {row.ticket for row in batch.rows} == {run}
+    assert hands.line.accept([other], quick=True) == []
+    assert [run.job for run in taken(given.get(timeout=10))] == [other.job]
+
+
+def test_jobs_that_are_not_quick_are_left_to_the_thread_that_waits_for_them() -> None:
+    hands = Hands()
+    given = waits_for_work(hands.line)
+    job = Run(claimed_job(rows=1))
+    assert hands.line.accept([job]) == []
+    assert [run.job for run in taken(given.get(timeout=10))] == [job.job]
+
+
+def test_quick_jobs_overtake_nobody() -> None:
+    line = Line(Batcher(Batching(max_rows=8)), bunch_rows=256)
+    first, second = Run(claimed_job(rows=1)), Run(claimed_job(rows=1))
+    assert line.accept([first], quick=True) == []
+    assert line.accept([second], quick=True) == []
+    assert [run.job for run in taken(line.next_work())] == [first.job, second.job]
