@@ -84,6 +84,8 @@ def _statement(given: tuple[str, ...]) -> str:
 
 def _insert(cursor: Cursor, job: NewJob, prefix: str) -> datetime:
     given = {field: value for field, value in zip(NewJob._fields, job, strict=True) if value is not None}
+    # psycopg2 spells a UUID in Python code, and a text in C.
+    given["id"] = str(job.id)
     given["priority"] = int(job.priority)
     if job.metadata is not None:
         given["metadata"] = orjson.dumps(job.metadata).decode()
