@@ -28,15 +28,15 @@ class Connected(Protocol):
 class _Handle:
     """What jobs and items have in common."""
 
-    def __init__(self, connected: Connected, id: str, job_id: UUID) -> None:
+    def __init__(self, connected: Connected, job_id: UUID) -> None:
         self._connected = connected
-        self._id = id
         self._job_id = job_id
 
     @property
     def id(self) -> str:
         """Its id, which `Client.job` takes, in any process."""
-        return self._id
+        # Spelled when it is asked for: of thousands of handles that are made at once, few are.
+        return str(self._job_id)
 
     @property
     def job_id(self) -> UUID:
@@ -80,16 +80,16 @@ class _Handle:
         return list(self._results().failures)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._id!r})"
+        return f"{type(self).__name__}({self.id!r})"
 
     def _repr_html_(self) -> str:
         return asked_as_html(self, lambda: job_facts(self.status()))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Handle) and other._id == self._id
+        return isinstance(other, _Handle) and other.id == self.id
 
     def __hash__(self) -> int:
-        return hash(self._id)
+        return hash(self.id)
 
     @property
     def _backend(self) -> Backend:
@@ -112,9 +112,6 @@ class Job(_Handle):
         ['positive', 'negative']
     """
 
-    def __init__(self, connected: Connected, job_id: UUID) -> None:
-        super().__init__(connected, str(job_id), job_id)
-
     def cancel(self) -> JobStatus:
         """Cancel it, whether it has begun or not; AlreadyFinished if it is too late."""
         return self._backend.cancel(self._job_id)
@@ -124,8 +121,12 @@ class Item(_Handle):
     """One row submitted by `Client.submit_many`; reads as a job of one row."""
 
     def __init__(self, connected: Connected, job_id: UUID, index: int) -> None:
-        super().__init__(connected, item_id(job_id, index), job_id)
+        super().__init__(connected, job_id)
         self._index = index
+
+    @property
+    def id(self) -> str:
+        return item_id(self._job_id, self._index)
 
     def output(self) -> object:
         """Wait for it, and return its output; JobFailed if it has none."""
@@ -133,7 +134,7 @@ class Item(_Handle):
 
     def cancel(self) -> JobStatus:
         """Always raises ItemNotCancellable: an item shares its job with other rows."""
-        raise ItemNotCancellable(self._id, self._job_id)
+        raise ItemNotCancellable(self.id, self._job_id)
 
     def _view(self, status: JobStatus) -> JobStatus:
         return view_item(self._backend, status, self._index)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -101,7 +100,7 @@ class Submitter:
         )
         registered = self._check(dead.model, rows, options)
         new = self._new_job(new_id(), registered, rows=len(rows), block=_encode(list(rows)), options=options)
-        job = replace(new, redriven_from=dead.id)
+        job = new._replace(redriven_from=dead.id)
         if again:
             self._commits.add(job)
             return Accepted(job.id, job.model, job.version, job.rows)

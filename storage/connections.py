@@ -31,7 +31,7 @@ class Connections:
     def take(self) -> Connection:
         """One for the caller alone; raises what connecting raises, OperationalError if all are in use."""
         with self._returned:
-            if not self._returned.wait_for(lambda: self._used < self._most, self._wait_s):
+            if self._used >= self._most and not self._returned.wait_for(self._any_left, self._wait_s):
                 raise psycopg2.OperationalError(
                     f"all {self._most} connections of this process were in use for {self._wait_s:g} s"
                 )
@@ -50,9 +50,10 @@ class Connections:
             keeps = not self._closed and not connection.closed and len(self._idle) < self._kept
             if keeps:
                 self._idle.append(connection)
+                self._count_down()
         if not keeps:
             connection.close()
-        self._release()
+            self._release()
 
     def close(self) -> None:
         """Close what is idle now, and what is in use when it comes back."""
@@ -62,7 +63,13 @@ class Connections:
         for connection in idle:
             connection.close()
 
+    def _any_left(self) -> bool:
+        return self._used < self._most
+
     def _release(self) -> None:
         with self._returned:
-            self._used -= 1
-            self._returned.notify()
+            self._count_down()
+
+    def _count_down(self) -> None:
+        self._used -= 1
+        self._returned.notify()

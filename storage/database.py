@@ -84,7 +84,8 @@ class Database:
         except _OUTAGES as error:
             raise self._outage(error) from error
         try:
-            connection.autocommit = autocommit
+            if connection.autocommit is not autocommit:
+                connection.autocommit = autocommit
             with connection.cursor() as cursor:
                 yield cursor
             if not autocommit:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -125,28 +125,38 @@ class Due:
 
 def pack(jobs: Sequence[NeedsEnvelope], enqueued_at: float) -> Iterator[Envelope]:
     """Group due jobs into envelopes of at most MAX_ROWS rows, keeping their order within a list."""
-    groups: dict[tuple[str, int, Priority], list[NeedsEnvelope]] = {}
-    rows: dict[tuple[str, int, Priority], int] = {}
+    groups: dict[tuple[str, int, Priority], _Group] = {}
+    last, group = None, _Group()
     for job in jobs:
         key = (job.model, job.version, job.priority)
-        group = groups.setdefault(key, [])
-        if group and rows[key] + job.rows > MAX_ROWS:
+        # Most bunches are all of one kind, and the hash of an Enum is Python code.
+        if key != last:
+            last, group = key, groups.setdefault(key, _Group())
+        if group.jobs and group.rows + job.rows > MAX_ROWS:
             yield _envelope(group, enqueued_at)
-            group.clear()
-        rows[key] = job.rows + (rows[key] if group else 0)
-        group.append(job)
+            group.jobs, group.rows = [], 0
+        group.jobs.append(job)
+        group.rows += job.rows
     yield from (_envelope(group, enqueued_at) for group in groups.values())
 
 
-def _envelope(group: Sequence[NeedsEnvelope], enqueued_at: float) -> Envelope:
-    first = group[0]
+@dataclass(slots=True)
+class _Group:
+    """Jobs of one kind that are to share an envelope."""
+
+    jobs: list[NeedsEnvelope] = field(default_factory=list)
+    rows: int = 0
+
+
+def _envelope(group: _Group, enqueued_at: float) -> Envelope:
+    first = group.jobs[0]
     return Envelope(
         # A lone job lends its id, so that Flower's task page answers to it.
-        id=first.id if len(group) == 1 else uuid.uuid4(),
-        ids=tuple(job.id for job in group),
+        id=first.id if len(group.jobs) == 1 else uuid.uuid4(),
+        ids=tuple([job.id for job in group.jobs]),
         model=first.model,
         version=first.version,
-        rows=sum(job.rows for job in group),
+        rows=group.rows,
         priority=first.priority,
         enqueued_at=enqueued_at,
     )

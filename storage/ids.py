@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import threading
 import time
 from datetime import UTC, datetime
@@ -39,9 +38,10 @@ class _Sequence:
         numbers = []
         now_ms = time.time_ns() // 1_000_000
         with self._lock:
+            drawn = self._draw(16 + 4 * count)
             # Random steps, so that an id does not tell its neighbours.
-            steps = struct.unpack(f"<{count}I", self._draw(4 * count))
-            fresh = now_ms << _RANDOM_BITS | int.from_bytes(self._draw(16)) >> 128 - _RANDOM_BITS
+            steps = memoryview(drawn)[16:].cast("I")
+            fresh = now_ms << _RANDOM_BITS | int.from_bytes(drawn[:16]) >> 128 - _RANDOM_BITS
             # Within one millisecond, or after the clock stepped back, go on from the last; overflow carries.
             last = fresh if now_ms > self._last >> _RANDOM_BITS else self._last
             for step in steps:

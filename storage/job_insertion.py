@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
@@ -41,7 +40,6 @@ COPY_ENCODERS: tuple[copy.Encoder, ...] = (
 )
 
 
-_FIELDS = tuple(field.name for field in fields(NewJob))
 _GIVEN_OTHERWISE = {"deadline_s": ("deadline_at", "now() + make_interval(secs => %(deadline_s)s)")}
 
 INSERTED_BYTES = 16 * 1024
@@ -85,7 +83,9 @@ def _statement(given: tuple[str, ...]) -> str:
 
 
 def _insert(cursor: Cursor, job: NewJob, prefix: str) -> datetime:
-    given = {field: value for field in _FIELDS if (value := getattr(job, field)) is not None}
+    given = {field: value for field, value in zip(NewJob._fields, job, strict=True) if value is not None}
+    # psycopg2 spells a UUID in Python code, and a text in C.
+    given["id"] = str(job.id)
     given["priority"] = int(job.priority)
     if job.metadata is not None:
         given["metadata"] = orjson.dumps(job.metadata).decode()

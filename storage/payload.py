@@ -131,7 +131,8 @@ def block_kind(block: bytes | memoryview) -> Kind:
 
 
 def _frame(kind: Kind, count: int, body: Sequence[bytes | memoryview]) -> bytes:
-    length = sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in body)
+    # Not a generator: most blocks have one part, and every job has a block.
+    length = sum([part.nbytes if isinstance(part, memoryview) else len(part) for part in body])
     if length > _MAX_BODY_BYTES:
         raise TooLarge(f"{count} rows take {length} bytes, more than one block holds: split them")
     start = _START.pack(_MAGIC, _VERSION, kind, count, length)
