@@ -36,6 +36,14 @@ HEAVY = f"""
 """
 
 
+HEAVY_AND_GATED = GATED.replace(
+    "def load(self, directory, device, **params):",
+    f"""def load(self, directory, device):
+            self.ballast = bytearray({BALLAST})
+            self.ballast[::4096] = b"1" * len(self.ballast[::4096])""",
+)
+
+
 class Room:
     """A room, the hub's loop around it, and what was settled."""
 
@@ -147,9 +155,10 @@ def test_many_models_take_turns_in_memory_for_few(tmp_path: Path, rooms: list[Ro
 def test_a_busy_engine_that_has_had_its_turn_makes_room_and_gives_back_what_it_has_not_begun(
     tmp_path: Path, rooms: list[Room]
 ) -> None:
-    gated = write_model(tmp_path, GATED, name="gated", config="[batching]\nmax_rows = 1")
+    gated = write_model(tmp_path, HEAVY_AND_GATED, name="gated", config="[batching]\nmax_rows = 1")
     write_model(tmp_path, HEAVY, name="other")
-    rooms.append(room := Room(tmp_path, budget=BALLAST))
+    # Room for one of them, before its size is known and afterwards.
+    rooms.append(room := Room(tmp_path, budget=2 * BALLAST))
     begun, waiting, other = job_of([1], model="gated"), job_of([2], model="gated"), job_of([3], model="other")
     for job in (begun, waiting, other):
         room.take(job)
@@ -165,8 +174,9 @@ def test_a_busy_engine_that_has_had_its_turn_makes_room_and_gives_back_what_it_h
     assert outcomes[begun.id] is Move.SUCCEED
     assert {outcomes[job.id] for job in (waiting, late)} <= {Move.SUCCEED, Move.RETURN}
     assert outcomes[late.id] is Move.RETURN
-    room.until_settled(4)
+    assert room.until_settled(4)[-1].move is Move.SUCCEED
     assert room.loads() == {("gated", 1): 1, ("other", 1): 1}
+    assert room.most_engines == 1
 
 
 def test_a_model_that_is_too_large_fails_alone_and_names_both_figures(
