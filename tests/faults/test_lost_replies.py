@@ -18,7 +18,7 @@ from tests.faults.commit_cutter import CommitCutter
 
 pytestmark = pytest.mark.timeout(300)
 
-SUBMIT, CLAIM, SETTLE = b"jobs (id, tenant, model", b"not_before = NULL, envelope", b"held.done_epoch"
+SUBMIT, CLAIM, SETTLE = b"jobs (id, ", b"not_before = NULL, envelope", b"rows_succeeded = "
 """What stands in these statements, whether for one job or for many."""
 
 SLACK_S = 5.0
