@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 
 from benchmarks.contestants.celery import packed
-from benchmarks.contestants.shunter import LEFT, Shunter, many
+from benchmarks.contestants.shunter import Shunter, many
 from benchmarks.progress import Progress
 from benchmarks.report import Report, spread
 from benchmarks.rig import MODELS, POLL_S, Rig, redis_count, rig, say, wait_for
@@ -37,6 +37,9 @@ COMMITTED_S = 0.1
 TURNS = 8
 WARM_UP = 256
 MILLION, PART = 1_000_000, 100_000
+
+ANY_LEFT = """SELECT EXISTS (SELECT FROM jobs WHERE state = 'queued')
+OR EXISTS (SELECT FROM jobs WHERE state = 'running')"""
 
 TRANSACTIONS = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 """The number of the next transaction that writes; looking takes none."""
@@ -149,13 +152,10 @@ class _Queue:
         return Taken(settled, seconds, usage.cpu_s, transactions, spent.reads)
 
     def _drained(self) -> bool:
-        # To count a long queue would cost the worker.
-        return self._depth < SHORT and not self._bench.value(LEFT)
+        # By the indexes of those that wait and those that run: to count would cost the worker.
+        return self._depth < SHORT and not self._bench.value(ANY_LEFT)
 
     def _fill(self) -> None:
-        if self._made == self._settled:
-            self._bench.forget_jobs()
-            self._made = self._settled = 0
         self._add(self._depth - (self._made - self._settled))
         self._bench.ask("CHECKPOINT")
 
