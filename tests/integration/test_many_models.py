@@ -25,23 +25,19 @@ MIB = 2**20
 BALLAST = 150 * MIB
 PATIENCE_S = 60.0
 
+LOAD_BALLAST = f"""def load(self, directory, device, **params):
+            self.ballast = bytearray({BALLAST})
+            self.ballast[::4096] = b"1" * len(self.ballast[::4096])"""
+
 HEAVY = f"""
     class Model:
-        def load(self, directory, device):
-            self.ballast = bytearray({BALLAST})
-            self.ballast[::4096] = b"1" * len(self.ballast[::4096])
+        {LOAD_BALLAST}
 
         def forward(self, rows):
             return [row + 1 for row in rows]
 """
 
-
-HEAVY_AND_GATED = GATED.replace(
-    "def load(self, directory, device, **params):",
-    f"""def load(self, directory, device):
-            self.ballast = bytearray({BALLAST})
-            self.ballast[::4096] = b"1" * len(self.ballast[::4096])""",
-)
+HEAVY_AND_GATED = GATED.replace("def load(self, directory, device, **params):", LOAD_BALLAST)
 
 
 class Room:

