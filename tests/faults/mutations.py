@@ -83,8 +83,9 @@ MUTATIONS = (
         [
             Edit(
                 "workers/finishing.py",
-                "run.results[index] = result",
-                "run.results[index] = None if hasattr(result, 'code') else result",
+                "run.results[first : first + len(results)] = results",
+                "run.results[first : first + len(results)] = "
+                "[None if hasattr(result, 'code') else result for result in results]",
             )
         ],
         BRIEF,
