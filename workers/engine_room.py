@@ -18,6 +18,7 @@ from shunter.workers.endings import Endings
 from shunter.workers.engine_handle import EngineGone, EngineHandle, EngineMail
 from shunter.workers.holdings import CHUNKS_AHEAD, Held, Holdings, ModelKey, credit_rows
 from shunter.workers.inquest import Inquest
+from shunter.workers.pace import Pace
 from shunter.workers.places import Places
 from shunter.workers.spans import claims_of
 from shunter.workers.standing import standing
@@ -57,6 +58,7 @@ class EngineRoom:
         self._engines: dict[ModelKey, EngineHandle] = {}
         self._failures: dict[ModelKey, str] = {}
         self._stats: dict[ModelKey, BatchStats] = defaultdict(lambda: BatchStats(time.monotonic()))
+        self._paces: dict[ModelKey, Pace] = defaultdict(Pace)
         self._inquest = Inquest(holdings, accuse)
         self._endings = Endings(self._inquest, settle)
         self._places = places
@@ -75,9 +77,15 @@ class EngineRoom:
         """
         limits, engine = self._models[key].config.batching, self._engines.get(key)
         runs = engine is not None and not engine.stopping
-        credit = credit_rows(limits, self._stats[key].rows_per_s) if runs else limits.max_rows
+        credit = credit_rows(limits, self._pace(key)) if runs else limits.max_rows
         apart = self._inquest.suspects(key)
         return credit, self._holdings.rows(key, chunk_rows=credit // CHUNKS_AHEAD + 1, apart=apart)
+
+    def _pace(self, key: ModelKey) -> float:
+        engine, pace = self._engines.get(key), self._paces[key]
+        busy = engine is not None and engine.loaded and self._holdings.busy(key)
+        pace.look(self._holdings.gone(key), busy=busy, now=time.monotonic())
+        return pace.rows_per_s
 
     def serving(self) -> tuple[Serving, ...]:
         """What the worker serves, and how each model version is."""

@@ -16,8 +16,8 @@ ModelKey = tuple[str, int]
 """Model and version."""
 
 AHEAD_S = 0.5
-"""A hub holds about so many seconds of measured work: many times what a claim takes, so that engines never
-wait, and little, so that a slow worker does not sit on what a fast one could run."""
+"""A hub holds about so many seconds of work, at its own pace: many times what a claim takes, so that engines
+never wait, and little, so that a slow worker does not sit on what a fast one could run."""
 
 MIN_BATCHES = 2
 """And at least so many full batches: one in the model, one ready."""
@@ -75,6 +75,7 @@ class Holdings:
         self._jobs: dict[UUID, Held] = {}
         self._rows: defaultdict[ModelKey, Counter[Priority]] = defaultdict(Counter)
         self._chunks: defaultdict[ModelKey, Counter[Priority]] = defaultdict(Counter)
+        self._gone: Counter[ModelKey] = Counter()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -96,6 +97,7 @@ class Holdings:
         held = self._jobs.pop(id, None)
         if held is not None:
             self._count(held, -1)
+            self._gone[held.key] += held.job.rows
 
     def clear(self) -> None:
         """Nothing is ours any longer."""
@@ -115,6 +117,10 @@ class Holdings:
         for held in filter(None, map(self.get, apart)):
             counted[held.job.priority] -= chunk_rows if is_chunk(held.job.input) else held.job.rows
         return counted
+
+    def gone(self, key: ModelKey) -> int:
+        """How many rows of a model version have left its hands."""
+        return self._gone[key]
 
     def busy(self, key: ModelKey) -> bool:
         """Whether anything is held of a model version."""

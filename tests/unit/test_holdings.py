@@ -59,6 +59,17 @@ def test_finished_jobs_are_held_but_not_unfinished() -> None:
     assert (len(holdings), holdings.unfinished()) == (1, [])
 
 
+def test_rows_that_have_left_are_counted_once() -> None:
+    holdings, key = Holdings(), ("digits", 1)
+    first, second = claimed_job(rows=3), claimed_job(rows=4)
+    holdings.add(first)
+    holdings.add(second)
+    assert holdings.gone(key) == 0
+    holdings.remove(first.id)
+    holdings.remove(first.id)
+    assert holdings.gone(key) == 3
+
+
 def test_a_hub_holds_two_batches_or_half_a_second_of_work() -> None:
     assert credit_rows(Batching(max_rows=256), 0.0) == 512
     assert credit_rows(Batching(max_rows=256), 10_000.0) == 5_000
