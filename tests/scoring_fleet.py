@@ -109,7 +109,7 @@ class ScoringFleet:
 
     def give_back(self, job: ClaimedJob) -> None:
         """End a claim, as when the worker drains: the chunk is run again under a higher epoch."""
-        returned = Outcome(id=job.id, epoch=job.epoch, move=Move.RETURN, state=JobState.QUEUED)
+        returned = Outcome(id=job.id, epoch=job.epoch, move=Move.RETURN)
         self.jobs.settle([returned], worker=self.worker)
 
     def finish(self) -> int:

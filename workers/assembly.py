@@ -14,7 +14,7 @@ from shunter.storage.errors import (
     SettingsError,
     TooLarge,
 )
-from shunter.storage.job import Claim, ClaimedJob, JobState, Move
+from shunter.storage.job import Claim, ClaimedJob, Move
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import BatchNote, Outcome, RowFailure, failed
 from shunter.storage.payload import encode_rows
@@ -149,7 +149,6 @@ def succeeded(run: JobRun, output: Blob, failures: tuple[RowFailure, ...], *, no
         id=run.claim.id,
         epoch=run.claim.epoch,
         move=Move.SUCCEED,
-        state=JobState.SUCCEEDED,
         output=output,
         rows_succeeded=len(run.results) - len(failures),
         rows_failed=len(failures),
@@ -172,9 +171,7 @@ def refused(run: JobRun, code: str, message: str) -> Outcome:
 def expired(run: JobRun) -> Outcome:
     """The outcome of a job whose deadline passed, or could not be kept any more, before its first forward."""
     error = {"code": "expired", "message": "the job could not reach the model in time for its deadline"}
-    return Outcome(
-        id=run.claim.id, epoch=run.claim.epoch, move=Move.EXPIRE, state=JobState.EXPIRED, error=error
-    )
+    return Outcome(id=run.claim.id, epoch=run.claim.epoch, move=Move.EXPIRE, error=error)
 
 
 def retried(
@@ -185,7 +182,6 @@ def retried(
         id=run.claim.id,
         epoch=run.claim.epoch,
         move=Move.RETRY,
-        state=JobState.QUEUED,
         error={"code": code, "message": message},
         forward_age_s=_age(run, now),
         retry_in_s=after_s,
@@ -201,7 +197,6 @@ def all_failed(run: JobRun, failures: tuple[RowFailure, ...], *, now: float) -> 
         id=run.claim.id,
         epoch=run.claim.epoch,
         move=Move.FAIL,
-        state=JobState.FAILED,
         rows_failed=len(failures),
         failures=failures,
         error={"code": "all_rows_failed", "message": message},

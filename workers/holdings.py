@@ -6,6 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import starmap
 from uuid import UUID
 
 from shunter.storage.job import Claim, ClaimedJob, Priority
@@ -45,15 +46,15 @@ class Held:
     """
 
     job: ClaimedJob
+    key: ModelKey = field(init=False)
+    """Its model version."""
     finished: bool = False
     charged: bool = False
     begun: bool = False
     claimed_at: float = field(default_factory=time.monotonic)
 
-    @property
-    def key(self) -> ModelKey:
-        """Its model version."""
-        return self.job.model, self.job.version
+    def __post_init__(self) -> None:
+        self.key = self.job.model, self.job.version
 
     @property
     def claim(self) -> Claim:
@@ -72,7 +73,8 @@ class Holdings:
     """The claimed jobs by id, and their rows by model version."""
 
     def __init__(self) -> None:
-        self._jobs: dict[UUID, Held] = {}
+        # By the numbers of their ids: what a UUID costs as a key is that it is hashed in Python.
+        self._jobs: dict[int, Held] = {}
         self._rows: defaultdict[ModelKey, Counter[Priority]] = defaultdict(Counter)
         self._chunks: defaultdict[ModelKey, Counter[Priority]] = defaultdict(Counter)
 
@@ -82,18 +84,18 @@ class Holdings:
     def add(self, job: ClaimedJob) -> Held:
         """A job has been claimed; an older claim of the same job is forgotten."""
         self.remove(job.id)
-        held = self._jobs[job.id] = Held(job)
+        held = self._jobs[job.id.int] = Held(job)
         self._count(held, 1)
         return held
 
-    def get(self, claim: Claim) -> Held | None:
+    def get(self, id: UUID, epoch: int) -> Held | None:
         """The job of a claim, if it is still ours."""
-        held = self._jobs.get(claim.id)
-        return held if held is not None and held.job.epoch == claim.epoch else None
+        held = self._jobs.get(id.int)
+        return held if held is not None and held.job.epoch == epoch else None
 
     def remove(self, id: UUID) -> None:
         """A job is ours no longer."""
-        held = self._jobs.pop(id, None)
+        held = self._jobs.pop(id.int, None)
         if held is not None:
             self._count(held, -1)
 
@@ -112,7 +114,7 @@ class Holdings:
         """
         rows, chunks = self._rows[key], self._chunks[key]
         counted = {priority: rows[priority] + chunks[priority] * chunk_rows for priority in (*rows, *chunks)}
-        for held in filter(None, map(self.get, apart)):
+        for held in filter(None, starmap(self.get, apart)):
             counted[held.job.priority] -= chunk_rows if is_chunk(held.job.input) else held.job.rows
         return counted
 
