@@ -38,9 +38,9 @@ UPDATE jobs SET state = '{JobState.RUNNING}', worker = %(worker)s, epoch = epoch
     not_before = NULL, envelope = {{envelope}}
 {{given}} AND state::text = '{JobState.QUEUED}' AND (model, version) IN %(served)s
   AND coalesce(not_before <= now(), true) AND coalesce(deadline_at > now(), true)
-RETURNING jobs.id, epoch, model, version, rows, priority, attempts, deaths,
-    date_part('epoch', deadline_at - now()) AS deadline_in_s,
-    date_part('epoch', now() - enqueued_at) AS queued_s, input, input_key
+RETURNING jobs.id, epoch, version, rows, priority, attempts, deaths,
+    date_part('epoch', now() - enqueued_at) AS queued_s, model, input, input_key,
+    date_part('epoch', deadline_at - now()) AS deadline_in_s
 """
 
 CLAIM_ONE = _CLAIM.format(envelope="%(envelope)s", given="WHERE jobs.id = %(id)s")
@@ -53,17 +53,18 @@ WHERE jobs.id = hint.id AND {_AMONG_GIVEN}""",
 
 # One job that has ended, without what is for jobs that go back to the queue.
 END_ONE = f"""
-UPDATE jobs SET
+WITH settled AS (UPDATE jobs SET
     state = %(state)s, rows_succeeded = %(succeeded)s, rows_failed = %(failed)s,
     attempts = attempts + %(attempt)s, output = %(output)s, output_key = %(output_key)s,
     row_errors = %(row_errors)s, error = %(error)s,
     forward_at = coalesce(now() - make_interval(secs => %(forward_age)s), forward_at), finished_at = now()
 WHERE id = %(id)s AND state::text = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = %(epoch)s
-RETURNING id
+RETURNING id)
+SELECT %(id)s::uuid WHERE NOT EXISTS (SELECT FROM settled)
 """
 
-SETTLE = f"""{_GIVEN}
-UPDATE jobs SET
+# What it gives are the jobs that it could not write, which nearly always are none.
+SETTLE = f"""{_GIVEN}, settled AS (UPDATE jobs SET
     state = new_state, rows_succeeded = succeeded, rows_failed = failed, attempts = attempts + attempt,
     output = new_output, output_key = new_output_key, row_errors = new_row_errors::jsonb,
     error = new_error::jsonb,
@@ -77,7 +78,8 @@ UPDATE jobs SET
 FROM {{done}}
 WHERE jobs.id = done.done_id AND {_AMONG_GIVEN}
   AND state::text = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = done.done_epoch
-RETURNING jobs.id
+RETURNING jobs.id)
+SELECT unnest({_IDS}) EXCEPT SELECT id FROM settled
 """
 
 
@@ -102,7 +104,7 @@ def claim(hints: Mapping[UUID, UUID], *, worker: UUID, served: Collection[tuple[
 
 
 def settle(outcomes: Sequence[Outcome], *, worker: UUID) -> Statement:
-    """Write these outcomes where the claim still holds; there must be one at least."""
+    """Write these outcomes, one at least, where the claim still holds; gives the ids of the others."""
     if len(outcomes) == 1 and outcomes[0].state.terminal:
         return END_ONE, {**_ending(outcomes[0]), "worker": worker}
     in_order = sorted(outcomes, key=lambda outcome: outcome.id.int)

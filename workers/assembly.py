@@ -70,7 +70,7 @@ class JobRun(Ticket):
     taken: bool = False
     ended: bool = False
     began_at: float | None = None
-    batches: list[BatchNote] = field(default_factory=list)
+    batches: tuple[BatchNote, ...] = ()
     preprocess_row_s: float = 0.0
     carried: Carried | None = None
     refers: bool = False
@@ -84,7 +84,7 @@ class JobRun(Ticket):
     def ran_in(self, batch: BatchNote) -> None:
         """Some of its rows were in this batch; only the first ones are noted."""
         if len(self.batches) < MOST_BATCHES:
-            self.batches.append(batch)
+            self.batches += (batch,)
 
     @classmethod
     def of(cls, message: Run, *, now: float) -> JobRun:
@@ -154,7 +154,7 @@ def succeeded(run: JobRun, output: Blob, failures: tuple[RowFailure, ...], *, no
         rows_failed=len(failures),
         failures=failures,
         forward_age_s=_age(run, now),
-        batches=tuple(run.batches),
+        batches=run.batches,
     )
 
 
@@ -201,7 +201,7 @@ def all_failed(run: JobRun, failures: tuple[RowFailure, ...], *, now: float) -> 
         failures=failures,
         error={"code": "all_rows_failed", "message": message},
         forward_age_s=_age(run, now),
-        batches=tuple(run.batches),
+        batches=run.batches,
     )
 
 

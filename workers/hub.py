@@ -239,6 +239,7 @@ class Hub:
         self._intake.claimed(mail.bunch)
         self._unacked.append(mail.bunch)
         self._teller.claimed(mail)
+        self._reconciliation.claimed(mail.jobs)
         jobs = [self._holdings.add(job) for job in mail.jobs]
         if self._draining.begun:
             for held in jobs:
@@ -258,7 +259,7 @@ class Hub:
         self._reconciliation.forget()
 
     def _on_reconciled(self, mail: Reconciled) -> None:
-        difference = self._reconciliation.answered(mail.held, self._holdings.claims())
+        difference = self._reconciliation.answered(mail.held)
         for claim in difference.lost:
             held = self._holdings.get(*claim)
             if held is not None and not held.finished:

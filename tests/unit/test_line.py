@@ -62,9 +62,9 @@ class Hands:
         self.line.measured(batch, seconds)
         self.line.forwarded()
         self.line.finished()
-        for row in batch.rows:
-            self.line.end(row.ticket)
-            self.line.forget(row.ticket)
+        runs = [row.ticket for row in batch.rows]
+        self.line.end(runs)
+        self.line.forget(runs)
 
 
 def test_a_deadline_that_passes_in_line_is_told_before_any_batch() -> None:
@@ -72,7 +72,7 @@ def test_a_deadline_that_passes_in_line_is_told_before_any_batch() -> None:
     late, other = hands.job(deadline_in_s=5.0), hands.job()
     hands.clock.now += 5.0
     assert hands.line.next_batch() == Late([late])
-    assert hands.line.end(late)
+    assert hands.line.end([late]) == [True]
     assert {row.ticket for row in hands.batch().rows} == {other}
 
 
@@ -84,7 +84,7 @@ def test_a_job_that_not_even_the_fastest_batch_could_finish_in_time_is_late_alre
         hands.run(hands.batch(), 10.0 + count)
     late, other = hands.job(deadline_in_s=5.0), hands.job(deadline_in_s=60.0)
     assert hands.line.next_batch() == Late([late])
-    hands.line.end(late)
+    hands.line.end([late])
     assert {row.ticket for row in hands.batch().rows} == {other}
 
 
