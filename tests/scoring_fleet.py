@@ -156,7 +156,7 @@ class ScoringFleet:
 
 def _outcome(chunks: Chunks, job: ClaimedJob, model: Model) -> Outcome:
     assert is_chunk(job.input)
-    run = JobRun.of(Run(job), now=0.0)
+    run = JobRun(Run(job), now=0.0)
     try:
         values = chunks.open(run)
     except (Corrupt, NotFound, InvalidInput) as error:

@@ -14,7 +14,7 @@ from shunter.storage.errors import (
     SettingsError,
     TooLarge,
 )
-from shunter.storage.job import Claim, ClaimedJob, Move
+from shunter.storage.job import Claim, Move
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import BatchNote, Outcome, RowFailure, failed
 from shunter.storage.payload import encode_rows
@@ -55,18 +55,13 @@ class Carried:
     tally: ChunkTally = field(default_factory=ChunkTally)
 
 
-@dataclass(eq=False, kw_only=True)
 class JobRun(Ticket):
-    """A job in hand. Times are moments of the engine's clock; `began_at` is its first forward's.
+    """A job in hand, which has just arrived. Times are moments of the engine's clock.
 
-    `withheld` are the rows that wait for a probe, by index; None until they are decoded.
+    `withheld` are the rows that wait for a probe, by index; None until they are decoded. `began_at` is the
+    moment of its first forward. No dataclass: that would set for every job what is nearly always the same.
     """
 
-    job: ClaimedJob
-    guilty: tuple[RowFailure, ...] = ()
-    withheld: dict[int, Any] = field(default_factory=dict)
-    results: list[Any] = field(default_factory=list)
-    remaining: int = 0
     taken: bool = False
     ended: bool = False
     began_at: float | None = None
@@ -75,6 +70,16 @@ class JobRun(Ticket):
     carried: Carried | None = None
     refers: bool = False
     """Whether its rows may refer to objects, which are to be fetched."""
+
+    def __init__(self, message: Run, *, now: float) -> None:
+        self.job, self.guilty, withheld = message
+        job = self.job
+        self.claim = Claim(job.id, job.epoch)
+        self.priority = job.priority
+        self.deadline = None if job.deadline_in_s is None else now + job.deadline_in_s
+        self.withheld: dict[int, Any] = {index: None for span in withheld for index in range(*span)}
+        self.results: list[Any] = [None] * job.rows
+        self.remaining = job.rows
 
     @property
     def fetch_from(self) -> tuple[str, ...]:
@@ -85,21 +90,6 @@ class JobRun(Ticket):
         """Some of its rows were in this batch; only the first ones are noted."""
         if len(self.batches) < MOST_BATCHES:
             self.batches += (batch,)
-
-    @classmethod
-    def of(cls, message: Run, *, now: float) -> JobRun:
-        """A job that has just arrived."""
-        job = message.job
-        return cls(
-            claim=Claim(job.id, job.epoch),
-            priority=job.priority,
-            deadline=None if job.deadline_in_s is None else now + job.deadline_in_s,
-            job=job,
-            guilty=message.guilty,
-            withheld={index: None for span in message.withheld for index in range(*span)},
-            results=[None] * job.rows,
-            remaining=job.rows,
-        )
 
     def expired(self, now: float, *, least_s: float = 0.0) -> bool:
         """Whether none of its rows has reached the model, and a batch of that many seconds were too late."""

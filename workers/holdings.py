@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from itertools import starmap
 from uuid import UUID
 
@@ -37,7 +36,6 @@ def credit_rows(limits: Batching, rows_per_s: float) -> int:
     return max(MIN_BATCHES * limits.max_rows, window, int(AHEAD_S * rows_per_s))
 
 
-@dataclass(slots=True)
 class Held:
     """One claimed job; `finished` once its outcome is on the way to Postgres.
 
@@ -45,16 +43,13 @@ class Held:
     of it have been in the model, in whatever engine. `claimed_at` is a moment of `time.monotonic`.
     """
 
-    job: ClaimedJob
-    key: ModelKey = field(init=False)
-    """Its model version."""
-    finished: bool = False
-    charged: bool = False
-    begun: bool = False
-    claimed_at: float = field(default_factory=time.monotonic)
+    finished = charged = begun = False
 
-    def __post_init__(self) -> None:
-        self.key = self.job.model, self.job.version
+    def __init__(self, job: ClaimedJob) -> None:
+        self.job = job
+        self.key: ModelKey = (job.model, job.version)
+        self.is_chunk = is_chunk(job.input)
+        self.claimed_at = time.monotonic()
 
     @property
     def claim(self) -> Claim:
@@ -83,7 +78,8 @@ class Holdings:
 
     def add(self, job: ClaimedJob) -> Held:
         """A job has been claimed; an older claim of the same job is forgotten."""
-        self.remove(job.id)
+        if job.id.int in self._jobs:
+            self.remove(job.id)
         held = self._jobs[job.id.int] = Held(job)
         self._count(held, 1)
         return held
@@ -115,7 +111,7 @@ class Holdings:
         rows, chunks = self._rows[key], self._chunks[key]
         counted = {priority: rows[priority] + chunks[priority] * chunk_rows for priority in (*rows, *chunks)}
         for held in filter(None, starmap(self.get, apart)):
-            counted[held.job.priority] -= chunk_rows if is_chunk(held.job.input) else held.job.rows
+            counted[held.job.priority] -= chunk_rows if held.is_chunk else held.job.rows
         return counted
 
     def busy(self, key: ModelKey) -> bool:
@@ -123,7 +119,7 @@ class Holdings:
         return any(self.rows(key, chunk_rows=1).values())
 
     def _count(self, held: Held, sign: int) -> None:
-        if is_chunk(held.job.input):
+        if held.is_chunk:
             self._chunks[held.key][held.job.priority] += sign
         else:
             self._rows[held.key][held.job.priority] += sign * held.job.rows

@@ -21,7 +21,6 @@ from shunter.storage.ceiling import Ceiling, RaisedCeiling
 from shunter.storage.job import Move
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome
-from shunter.storage.scoring.chunk import is_chunk
 from shunter.workers import messages
 from shunter.workers.claimer import Answering, Claimed, Claimer, ClaimFailed, Reconciled
 from shunter.workers.draining import DRAIN_GRACE_S, Draining
@@ -301,7 +300,7 @@ class Hub:
             held = self._holdings.get(outcome.id, outcome.epoch)
             if held is not None:
                 self._holdings.remove(outcome.id)
-                chunks |= is_chunk(held.job.input)
+                chunks |= held.is_chunk
         if chunks:
             self._services.chunk_ended()
 

@@ -80,7 +80,7 @@ class Line:
         It spares the thread that waits in `next_work` being woken. `batch_if_idle` must follow.
         """
         now = self._clock()
-        runs = [JobRun.of(message, now=now) for message in messages]
+        runs = [JobRun(message, now=now) for message in messages]
         with self._lock:
             if self._stopping:
                 return []

@@ -130,7 +130,7 @@ def test_jobs_that_ended_are_not_remembered_until_their_deadline() -> None:
 
 def test_the_rest_of_a_large_job_waits_for_room_and_small_jobs_pass_it() -> None:
     line = Line(Batcher(Batching(max_rows=256)), bunch_rows=256)
-    large, small, next_large = (JobRun.of(Run(claimed_job(rows=rows)), now=0.0) for rows in (9000, 1, 9000))
+    large, small, next_large = (JobRun(Run(claimed_job(rows=rows)), now=0.0) for rows in (9000, 1, 9000))
     line.accept([Run(large.job)])
     (begun,) = taken(line.next_work())
     line.add([Row(begun, index, index, 0.0) for index in range(512)])
