@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from shunter.storage import arrays
+from shunter.storage.database import Cursor
 from shunter.storage.job import JobState
 from shunter.storage.job_insertion import NOT_AT_ONCE
 from shunter.storage.outcome import Outcome, error_document
@@ -53,17 +54,14 @@ WHERE jobs.id = hint.id AND {_AMONG_GIVEN}""",
 
 # One job that has ended, without what is for jobs that go back to the queue.
 END_ONE = f"""
-WITH settled AS (UPDATE jobs SET
+UPDATE jobs SET
     state = %(state)s, rows_succeeded = %(succeeded)s, rows_failed = %(failed)s,
     attempts = attempts + %(attempt)s, output = %(output)s, output_key = %(output_key)s,
     row_errors = %(row_errors)s, error = %(error)s,
     forward_at = coalesce(now() - make_interval(secs => %(forward_age)s), forward_at), finished_at = now()
 WHERE id = %(id)s AND state::text = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = %(epoch)s
-RETURNING id)
-SELECT %(id)s::uuid WHERE NOT EXISTS (SELECT FROM settled)
 """
 
-# What it gives are the jobs that it could not write, which nearly always are none.
 SETTLE = f"""{_GIVEN}, settled AS (UPDATE jobs SET
     state = new_state, rows_succeeded = succeeded, rows_failed = failed, attempts = attempts + attempt,
     output = new_output, output_key = new_output_key, row_errors = new_row_errors::jsonb,
@@ -104,13 +102,20 @@ def claim(hints: Mapping[UUID, UUID], *, worker: UUID, served: Collection[tuple[
 
 
 def settle(outcomes: Sequence[Outcome], *, worker: UUID) -> Statement:
-    """Write these outcomes, one at least, where the claim still holds; gives the ids of the others."""
+    """Write these outcomes where the claim still holds; there must be one at least. See `refused`."""
     if len(outcomes) == 1 and outcomes[0].state.terminal:
         return END_ONE, {**_ending(outcomes[0]), "worker": worker}
     in_order = sorted(outcomes, key=lambda outcome: outcome.id.int)
     done, values = _done(in_order)
     given = _given([outcome.id for outcome in in_order])
     return IN_ID_ORDER + SETTLE.format(done=done), {**values, **given, "worker": worker}
+
+
+def refused(cursor: Cursor, outcomes: Sequence[Outcome]) -> set[UUID]:
+    """Those of these jobs that the settlement just made could not write, which nearly always are none."""
+    if cursor.description is None:
+        return set() if cursor.rowcount else {outcomes[0].id}
+    return {id for (id,) in cursor.fetchall()}
 
 
 def _given(ids: Sequence[UUID]) -> dict[str, Any]:
