@@ -171,7 +171,7 @@ def _run(directory: Path, number: int, clock: Clock) -> str:
         input=encode_chunk(chunk),
         input_key=None,
     )
-    run = JobRun.of(Run(job), now=0.0)
+    run = JobRun(Run(job), now=0.0)
     with clock.on("whole"):
         chunks = Chunks(Signature())
         values = chunks.open(run)

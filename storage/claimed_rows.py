@@ -7,8 +7,8 @@ Source: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from io import BytesIO
 from struct import Struct
 from typing import Any
@@ -22,11 +22,11 @@ from shunter.storage.job import ClaimedJob, Priority
 _PRIORITIES = tuple(Priority)
 
 # Each field has its length before it, which tells something only of those that are now longer, now NULL.
-_ID_TO_EPOCH = Struct("!2x4x16s4xi")
-_VERSION_TO_DEATHS = Struct("!4xi4xi4xh4xh4xh")
-_QUEUED = Struct("!4xd")
+_ID_TO_QUEUED = Struct("!2x4x16s4xi4xi4xi4xh4xh4xh4xd")
 _DEADLINE = Struct("!d")
 _LENGTH = Struct("!i")
+
+_job: Callable[[tuple[Any, ...]], ClaimedJob] = partial(tuple.__new__, ClaimedJob)
 
 
 def fetch_one(cursor: Cursor, statement: Statement) -> list[ClaimedJob]:
@@ -46,35 +46,47 @@ def fetch_many(cursor: Cursor, statement: Statement) -> list[ClaimedJob]:
 
 
 def _of_result(row: Sequence[Any]) -> ClaimedJob:
-    """The columns stand in the order of the fields: dicts would cost more than the rest."""
-    block = row[10]
-    inline = None if block is None else bytes(block)
-    return ClaimedJob._make((*row[:5], _PRIORITIES[row[5]], *row[6:10], inline, row[11]))
+    id, epoch, version, rows, priority, attempts, deaths, queued_s, model, block, key, deadline_in_s = row
+    return ClaimedJob(
+        id,
+        epoch,
+        model,
+        version,
+        rows,
+        _PRIORITIES[priority],
+        attempts,
+        deaths,
+        deadline_in_s,
+        queued_s,
+        None if block is None else bytes(block),
+        key,
+    )
 
 
 def _of_copy(data: bytes) -> Iterator[ClaimedJob]:
     at, end = len(copy.HEADER), len(data) - len(copy.TRAILER)
     while at < end:
-        id, epoch = _ID_TO_EPOCH.unpack_from(data, at)
-        model, at = _field(data, at + _ID_TO_EPOCH.size)
-        version, rows, priority, attempts, deaths = _VERSION_TO_DEATHS.unpack_from(data, at)
-        deadline, at = _field(data, at + _VERSION_TO_DEATHS.size)
-        (queued_s,) = _QUEUED.unpack_from(data, at)
-        block, at = _field(data, at + _QUEUED.size)
+        fixed = _ID_TO_QUEUED.unpack_from(data, at)
+        id, epoch, version, rows, priority, attempts, deaths, queued_s = fixed
+        model, at = _field(data, at + _ID_TO_QUEUED.size)
+        block, at = _field(data, at)
         key, at = _field(data, at)
-        yield ClaimedJob(
-            uuid_of(int.from_bytes(id)),
-            epoch,
-            _text(model or b""),
-            version,
-            rows,
-            _PRIORITIES[priority],
-            attempts,
-            deaths,
-            None if deadline is None else _DEADLINE.unpack(deadline)[0],
-            queued_s,
-            block,
-            None if key is None else key.decode(),
+        deadline, at = _field(data, at)
+        yield _job(
+            (
+                uuid_of(int.from_bytes(id)),
+                epoch,
+                _text(model or b""),
+                version,
+                rows,
+                _PRIORITIES[priority],
+                attempts,
+                deaths,
+                None if deadline is None else _DEADLINE.unpack(deadline)[0],
+                queued_s,
+                block,
+                None if key is None else key.decode(),
+            )
         )
 
 

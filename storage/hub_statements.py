@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from shunter.storage import arrays
+from shunter.storage.database import Cursor
 from shunter.storage.job import JobState
 from shunter.storage.job_insertion import NOT_AT_ONCE
 from shunter.storage.outcome import Outcome, error_document
@@ -38,9 +39,9 @@ UPDATE jobs SET state = '{JobState.RUNNING}', worker = %(worker)s, epoch = epoch
     not_before = NULL, envelope = {{envelope}}
 {{given}} AND state::text = '{JobState.QUEUED}' AND (model, version) IN %(served)s
   AND coalesce(not_before <= now(), true) AND coalesce(deadline_at > now(), true)
-RETURNING jobs.id, epoch, model, version, rows, priority, attempts, deaths,
-    date_part('epoch', deadline_at - now()) AS deadline_in_s,
-    date_part('epoch', now() - enqueued_at) AS queued_s, input, input_key
+RETURNING jobs.id, epoch, version, rows, priority, attempts, deaths,
+    date_part('epoch', now() - enqueued_at) AS queued_s, model, input, input_key,
+    date_part('epoch', deadline_at - now()) AS deadline_in_s
 """
 
 CLAIM_ONE = _CLAIM.format(envelope="%(envelope)s", given="WHERE jobs.id = %(id)s")
@@ -59,11 +60,9 @@ UPDATE jobs SET
     row_errors = %(row_errors)s, error = %(error)s,
     forward_at = coalesce(now() - make_interval(secs => %(forward_age)s), forward_at), finished_at = now()
 WHERE id = %(id)s AND state::text = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = %(epoch)s
-RETURNING id
 """
 
-SETTLE = f"""{_GIVEN}
-UPDATE jobs SET
+SETTLE = f"""{_GIVEN}, settled AS (UPDATE jobs SET
     state = new_state, rows_succeeded = succeeded, rows_failed = failed, attempts = attempts + attempt,
     output = new_output, output_key = new_output_key, row_errors = new_row_errors::jsonb,
     error = new_error::jsonb,
@@ -77,7 +76,8 @@ UPDATE jobs SET
 FROM {{done}}
 WHERE jobs.id = done.done_id AND {_AMONG_GIVEN}
   AND state::text = '{JobState.RUNNING}' AND worker = %(worker)s AND epoch = done.done_epoch
-RETURNING jobs.id
+RETURNING jobs.id)
+SELECT unnest({_IDS}) EXCEPT SELECT id FROM settled
 """
 
 
@@ -102,13 +102,20 @@ def claim(hints: Mapping[UUID, UUID], *, worker: UUID, served: Collection[tuple[
 
 
 def settle(outcomes: Sequence[Outcome], *, worker: UUID) -> Statement:
-    """Write these outcomes where the claim still holds; there must be one at least."""
+    """Write these outcomes where the claim still holds; there must be one at least. See `refused`."""
     if len(outcomes) == 1 and outcomes[0].state.terminal:
         return END_ONE, {**_ending(outcomes[0]), "worker": worker}
     in_order = sorted(outcomes, key=lambda outcome: outcome.id.int)
     done, values = _done(in_order)
     given = _given([outcome.id for outcome in in_order])
     return IN_ID_ORDER + SETTLE.format(done=done), {**values, **given, "worker": worker}
+
+
+def refused(cursor: Cursor, outcomes: Sequence[Outcome]) -> set[UUID]:
+    """Those of these jobs that the settlement just made could not write, which nearly always are none."""
+    if cursor.description is None:
+        return set() if cursor.rowcount else {outcomes[0].id}
+    return {id for (id,) in cursor.fetchall()}
 
 
 def _given(ids: Sequence[UUID]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -84,6 +85,7 @@ class Priority(IntEnum):
         return self.name.lower()
 
     @classmethod
+    @lru_cache
     def from_label(cls, label: str) -> Priority:
         """Read a user's word; KeyError for any other."""
         return cls[label.upper()] if label == label.lower() else cls[label]

@@ -131,9 +131,10 @@ class JobRepository:
         alone = not any(outcome.error for outcome in outcomes)
         with self._database.statement() if alone else self._database.transaction() as cursor:
             cursor.execute(*hub_statements.settle(outcomes, worker=worker))
-            written = {row[0] for row in cursor.fetchall()}
-            attempts.record(cursor, [o for o in outcomes if o.id in written], worker=worker)
-            return written
+            refused = hub_statements.refused(cursor, outcomes)
+            written = [o for o in outcomes if o.id not in refused] if refused else outcomes
+            attempts.record(cursor, written, worker=worker)
+            return {outcome.id for outcome in written}
 
     def held(self, worker: UUID) -> set[Claim]:
         """The claims that the database believes `worker` has."""

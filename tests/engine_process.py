@@ -30,6 +30,7 @@ from shunter.workers.messages import (
     ToEngine,
     ToHub,
 )
+from shunter.workers.pickling import dumps, loads
 from shunter.workers.spans import Span, Spans
 
 PATIENCE_S = 60.0
@@ -148,7 +149,7 @@ class EngineProcess:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         theirs.close()
-        self.connection: Connection[list[ToEngine], Sequence[ToHub]] = Connection(ours.detach())
+        self.connection: Connection[bytes, bytes] = Connection(ours.detach())
         self.heard: list[ToHub] = []
         self._unheard: deque[ToHub] = deque()
 
@@ -165,13 +166,13 @@ class EngineProcess:
 
     def send(self, *messages: ToEngine) -> None:
         """Say some things together."""
-        self.connection.send(list(messages))
+        self.connection.send_bytes(dumps(messages))
 
     def receive(self) -> ToHub:
         """The next message, whatever it is."""
         if not self._unheard:
             assert self.connection.poll(PATIENCE_S), f"the engine said nothing more after {self.heard[-5:]}"
-            self._unheard += self.connection.recv()
+            self._unheard += loads(self.connection.recv_bytes())
         message = self._unheard.popleft()
         self.heard.append(message)
         return message

@@ -14,7 +14,7 @@ import redis
 from shunter.storage.database import Database
 from shunter.storage.envelope import Envelope, decode, list_key, queue_name
 from shunter.storage.errors import RowError
-from shunter.storage.job import ClaimedJob, JobState, Move, Priority
+from shunter.storage.job import ClaimedJob, Move, Priority
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.model_config import Batching, ModelConfig
 from shunter.storage.model_registry import ModelRegistry, ModelVersion
@@ -124,7 +124,6 @@ class FakeWorker:
             id=job.id,
             epoch=job.epoch,
             move=Move.FAIL if failed else Move.SUCCEED,
-            state=JobState.FAILED if failed else JobState.SUCCEEDED,
             output=None if failed else store_block(self._store, encode_rows(outputs), key=lambda: key),
             rows_succeeded=len(rows) - len(failures),
             rows_failed=len(failures),

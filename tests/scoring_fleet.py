@@ -109,7 +109,7 @@ class ScoringFleet:
 
     def give_back(self, job: ClaimedJob) -> None:
         """End a claim, as when the worker drains: the chunk is run again under a higher epoch."""
-        returned = Outcome(id=job.id, epoch=job.epoch, move=Move.RETURN, state=JobState.QUEUED)
+        returned = Outcome(id=job.id, epoch=job.epoch, move=Move.RETURN)
         self.jobs.settle([returned], worker=self.worker)
 
     def finish(self) -> int:
@@ -156,7 +156,7 @@ class ScoringFleet:
 
 def _outcome(chunks: Chunks, job: ClaimedJob, model: Model) -> Outcome:
     assert is_chunk(job.input)
-    run = JobRun.of(Run(job), now=0.0)
+    run = JobRun(Run(job), now=0.0)
     try:
         values = chunks.open(run)
     except (Corrupt, NotFound, InvalidInput) as error:

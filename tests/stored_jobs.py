@@ -52,7 +52,7 @@ def insert_claimed(repository: JobRepository, worker: UUID, **changes: Any) -> C
 
 def outcome(job: ClaimedJob, move: Move = Move.SUCCEED, **changes: Any) -> Outcome:
     """How a run of this job ended."""
-    fields: dict[str, Any] = {"id": job.id, "epoch": job.epoch, "move": move, "state": SETTLING[move]}
+    fields: dict[str, Any] = {"id": job.id, "epoch": job.epoch, "move": move}
     if move is Move.SUCCEED:
         fields |= {"output": Blob(b"outputs", None), "rows_succeeded": job.rows, "forward_age_s": 0.0}
     return Outcome(**{**fields, **changes})

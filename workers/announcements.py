@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import compress, groupby
 
 from shunter.storage.job import Claim
 from shunter.storage.outcome import Outcome
@@ -54,12 +54,11 @@ class Announcements:
 
     def ended(self, *endings: tuple[JobRun, Outcome], besides: Sequence[ToHub] = ()) -> None:
         """Tell outcomes, except of jobs that ended otherwise before, and what is to be said besides."""
-        ours = [(run, outcome) for run, outcome in endings if self._line.end(run)]
-        finished = [Finished(tuple(outcome for _, outcome in ours))] if ours else []
+        ours = list(compress(endings, self._line.end([run for run, _ in endings])))
+        finished = [Finished(tuple([outcome for _, outcome in ours]))] if ours else []
         if besides or finished:
             self.send(*besides, *finished)
-        for run, _ in ours:
-            self._line.forget(run)
+        self._line.forget([run for run, _ in ours])
 
 
 def row_spans(rows: Iterable[Row[JobRun]]) -> Spans:

@@ -14,7 +14,7 @@ from shunter.storage.errors import (
     SettingsError,
     TooLarge,
 )
-from shunter.storage.job import Claim, ClaimedJob, JobState, Move
+from shunter.storage.job import Claim, Move
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.outcome import BatchNote, Outcome, RowFailure, failed
 from shunter.storage.payload import encode_rows
@@ -55,26 +55,31 @@ class Carried:
     tally: ChunkTally = field(default_factory=ChunkTally)
 
 
-@dataclass(eq=False, kw_only=True)
 class JobRun(Ticket):
-    """A job in hand. Times are moments of the engine's clock; `began_at` is its first forward's.
+    """A job in hand, which has just arrived. Times are moments of the engine's clock.
 
-    `withheld` are the rows that wait for a probe, by index; None until they are decoded.
+    `withheld` are the rows that wait for a probe, by index; None until they are decoded. `began_at` is the
+    moment of its first forward. No dataclass: that would set for every job what is nearly always the same.
     """
 
-    job: ClaimedJob
-    guilty: tuple[RowFailure, ...] = ()
-    withheld: dict[int, Any] = field(default_factory=dict)
-    results: list[Any] = field(default_factory=list)
-    remaining: int = 0
     taken: bool = False
     ended: bool = False
     began_at: float | None = None
-    batches: list[BatchNote] = field(default_factory=list)
+    batches: tuple[BatchNote, ...] = ()
     preprocess_row_s: float = 0.0
     carried: Carried | None = None
     refers: bool = False
     """Whether its rows may refer to objects, which are to be fetched."""
+
+    def __init__(self, message: Run, *, now: float) -> None:
+        self.job, self.guilty, withheld = message
+        job = self.job
+        self.claim = Claim(job.id, job.epoch)
+        self.priority = job.priority
+        self.deadline = None if job.deadline_in_s is None else now + job.deadline_in_s
+        self.withheld: dict[int, Any] = {index: None for span in withheld for index in range(*span)}
+        self.results: list[Any] = [None] * job.rows
+        self.remaining = job.rows
 
     @property
     def fetch_from(self) -> tuple[str, ...]:
@@ -84,22 +89,7 @@ class JobRun(Ticket):
     def ran_in(self, batch: BatchNote) -> None:
         """Some of its rows were in this batch; only the first ones are noted."""
         if len(self.batches) < MOST_BATCHES:
-            self.batches.append(batch)
-
-    @classmethod
-    def of(cls, message: Run, *, now: float) -> JobRun:
-        """A job that has just arrived."""
-        job = message.job
-        return cls(
-            claim=Claim(job.id, job.epoch),
-            priority=job.priority,
-            deadline=None if job.deadline_in_s is None else now + job.deadline_in_s,
-            job=job,
-            guilty=message.guilty,
-            withheld={index: None for span in message.withheld for index in range(*span)},
-            results=[None] * job.rows,
-            remaining=job.rows,
-        )
+            self.batches += (batch,)
 
     def expired(self, now: float, *, least_s: float = 0.0) -> bool:
         """Whether none of its rows has reached the model, and a batch of that many seconds were too late."""
@@ -149,13 +139,12 @@ def succeeded(run: JobRun, output: Blob, failures: tuple[RowFailure, ...], *, no
         id=run.claim.id,
         epoch=run.claim.epoch,
         move=Move.SUCCEED,
-        state=JobState.SUCCEEDED,
         output=output,
         rows_succeeded=len(run.results) - len(failures),
         rows_failed=len(failures),
         failures=failures,
         forward_age_s=_age(run, now),
-        batches=tuple(run.batches),
+        batches=run.batches,
     )
 
 
@@ -172,9 +161,7 @@ def refused(run: JobRun, code: str, message: str) -> Outcome:
 def expired(run: JobRun) -> Outcome:
     """The outcome of a job whose deadline passed, or could not be kept any more, before its first forward."""
     error = {"code": "expired", "message": "the job could not reach the model in time for its deadline"}
-    return Outcome(
-        id=run.claim.id, epoch=run.claim.epoch, move=Move.EXPIRE, state=JobState.EXPIRED, error=error
-    )
+    return Outcome(id=run.claim.id, epoch=run.claim.epoch, move=Move.EXPIRE, error=error)
 
 
 def retried(
@@ -185,7 +172,6 @@ def retried(
         id=run.claim.id,
         epoch=run.claim.epoch,
         move=Move.RETRY,
-        state=JobState.QUEUED,
         error={"code": code, "message": message},
         forward_age_s=_age(run, now),
         retry_in_s=after_s,
@@ -201,12 +187,11 @@ def all_failed(run: JobRun, failures: tuple[RowFailure, ...], *, now: float) -> 
         id=run.claim.id,
         epoch=run.claim.epoch,
         move=Move.FAIL,
-        state=JobState.FAILED,
         rows_failed=len(failures),
         failures=failures,
         error={"code": "all_rows_failed", "message": message},
         forward_age_s=_age(run, now),
-        batches=tuple(run.batches),
+        batches=run.batches,
     )
 
 

@@ -78,11 +78,11 @@ class Batcher(Generic[TicketT]):
         """What the rows in line take, as far as they are measured."""
         return sum(lane.bytes for lane in self._lanes.values())
 
-    @property
-    def holds_urgent(self) -> bool:
-        """Whether a row waits that any other could have to give way to."""
+    def holds_urgent(self, since: float) -> bool:
+        """Whether a class waits, and not for longer than that, which any other could have to give way to."""
         last = max(Priority)
-        return any(priority < last for lane in self._lanes.values() for priority, _ in lane.heads())
+        heads = (head for lane in self._lanes.values() for head in lane.heads())
+        return any(priority < last and came > since for priority, came in heads)
 
     def add(self, rows: Iterable[Row[TicketT]]) -> None:
         """Put rows at the end of their lines."""
@@ -164,7 +164,9 @@ class Batcher(Generic[TicketT]):
 
     def outranked(self, batch: Batch[TicketT]) -> bool:
         """Whether a class waits that could have had a seat, and did not when the batch was closed."""
-        last = max(row.ticket.priority for row in batch.rows)
+        if not self.holds_urgent(batch.closed_at):
+            return False
+        last = max([row.ticket.priority for row in batch.rows])
         waiting = [head for lane in self._lanes.values() for head in lane.heads() if head[0] < last]
         return bool(waiting) and all(since > batch.closed_at for _, since in waiting)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -82,8 +81,8 @@ class Chunks:
         told, failures = Blob(inline=part.encode(), key=None), encoded.failures
         # The errors file tells of each row; the job's own row keeps the counts.
         if len(failures) == len(run.results):
-            return replace(all_failed(run, failures, now=now), output=told, failures=())
-        return replace(succeeded(run, told, failures, now=now), failures=())
+            return all_failed(run, failures, now=now)._replace(output=told, failures=())
+        return succeeded(run, told, failures, now=now)._replace(failures=())
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from shunter.storage.job import Claim, JobState, Move
+from shunter.storage.job import Claim, Move
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome
 from shunter.workers import retry
@@ -31,14 +31,15 @@ class Endings:
 
     def end_run(self, held: Held, model: ModelVersion, outcome: Outcome) -> None:
         """A run of the job ends so; it may be tried again only so many times."""
-        limited = retry.limit(
-            outcome,
-            attempts=held.job.attempts,
-            max_attempts=model.config.run.max_attempts,
-            rows=held.job.rows,
-            chance=random.random(),
-        )
-        self.end(held, limited)
+        if outcome.move is Move.RETRY:
+            outcome = retry.limit(
+                outcome,
+                attempts=held.job.attempts,
+                max_attempts=model.config.run.max_attempts,
+                rows=held.job.rows,
+                chance=random.random(),
+            )
+        self.end(held, outcome)
 
     def refuse(self, held: Held, model: ModelVersion, code: str, reason: str) -> None:
         """Another worker may be able to load its model: the job is tried again, a few times."""
@@ -46,7 +47,6 @@ class Endings:
             id=held.job.id,
             epoch=held.job.epoch,
             move=Move.RETRY,
-            state=JobState.QUEUED,
             error={"code": code, "message": reason},
             counts_attempt=True,
         )
@@ -55,4 +55,4 @@ class Endings:
 
 def returned(claim: Claim) -> Outcome:
     """The outcome of a job that goes back to the queue as it was."""
-    return Outcome(id=claim.id, epoch=claim.epoch, move=Move.RETURN, state=JobState.QUEUED)
+    return Outcome(id=claim.id, epoch=claim.epoch, move=Move.RETURN)

@@ -42,7 +42,7 @@ from shunter.workers.messages import (
     ToEngine,
     ToHub,
 )
-from shunter.workers.pickling import dumps
+from shunter.workers.pickling import dumps, loads
 from shunter.workers.preprocess_pool import PreprocessPool
 from shunter.workers.references import References
 from shunter.workers.runner import Runner
@@ -65,7 +65,7 @@ class HubPipe:
     """The engine's end of the pipe; without a hub at the other end the process ends."""
 
     def __init__(self, fd: int) -> None:
-        self._connection: Connection[Sequence[ToHub], list[ToEngine]] = Connection(fd)
+        self._connection: Connection[bytes, bytes] = Connection(fd)
         self._writing = threading.Lock()
 
     def send(self, messages: Sequence[ToHub]) -> None:
@@ -79,7 +79,7 @@ class HubPipe:
     def receive(self) -> list[ToEngine]:
         """Wait for the next messages; those that were said together come together."""
         try:
-            return self._connection.recv()
+            return loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             leave(EXIT_ORPHANED)
 

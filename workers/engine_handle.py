@@ -22,7 +22,7 @@ from shunter.workers import messages
 from shunter.workers.engine_arguments import EngineArguments
 from shunter.workers.holdings import ModelKey
 from shunter.workers.messages import PROBE
-from shunter.workers.pickling import dumps
+from shunter.workers.pickling import dumps, loads
 from shunter.workers.spans import Spans, claims_of
 from shunter.workers.suspicion import PROBE_PATIENCE
 
@@ -105,9 +105,7 @@ class EngineHandle:
             self._process = subprocess.Popen(
                 arguments.command(), pass_fds=[arguments.fd], stdin=subprocess.DEVNULL
             )
-        self._connection: Connection[list[messages.ToEngine], Sequence[messages.ToHub]] = Connection(
-            ours.detach()
-        )
+        self._connection: Connection[bytes, bytes] = Connection(ours.detach())
         threading.Thread(target=self._read, name=f"from-{self.name}", daemon=True).start()
         threading.Thread(target=self._write, name=f"to-{self.name}", daemon=True).start()
 
@@ -126,9 +124,9 @@ class EngineHandle:
         """Its process."""
         return self._process.pid
 
-    def send(self, message: messages.ToEngine) -> None:
+    def send(self, *said: messages.ToEngine) -> None:
         """Have something said with the next `flush`."""
-        self._unsaid.append(message)
+        self._unsaid += said
 
     def flush(self) -> None:
         """Say it all at once; an engine that has gone does not hear it, and EngineGone tells."""
@@ -205,7 +203,7 @@ class EngineHandle:
     def _hear(self) -> Sequence[messages.ToHub] | None:
         """What it says next, None when it has gone."""
         try:
-            return self._connection.recv()
+            return loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             return None
 

@@ -6,6 +6,8 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from shunter.storage.batch_report import join_key
 from shunter.storage.ceiling import Ceiling, RaisedCeiling
@@ -20,7 +22,6 @@ from shunter.workers.holdings import CHUNKS_AHEAD, Held, Holdings, ModelKey, cre
 from shunter.workers.inquest import Inquest
 from shunter.workers.pace import Pace
 from shunter.workers.places import Places
-from shunter.workers.spans import claims_of
 from shunter.workers.standing import standing
 from shunter.workers.stats import BatchStats
 
@@ -100,18 +101,18 @@ class EngineRoom:
         now = time.monotonic()
         return {join_key(*key): self._stats[key].document(now) for key in self._models}
 
-    def hand_over(self, held: Held) -> None:
-        """Give a claimed job to its engine; without one it waits until `arrange` starts it."""
-        deaths = self._inquest.deaths(held)
-        engine = self._engines.get(held.key)
-        if deaths >= retry.MAX_DEATHS:
-            self._endings.end(held, verdicts.of_deaths(held.job, deaths))
-        elif held.key not in self._models:
-            self._endings.give_back(held)
-        elif engine is None or engine.stopping:
-            self._wait_for_a_place(held)
-        else:
-            self._run(engine, held)
+    def hand_over(self, held: Sequence[Held]) -> None:
+        """Give claimed jobs to their engines; without one they wait until `arrange` starts it."""
+        for key, together in groupby(held, attrgetter("key")):
+            jobs = [job for job in together if not self._has_cost_too_much(job)]
+            engine = self._engines.get(key)
+            if key not in self._models:
+                for job in jobs:
+                    self._endings.give_back(job)
+            elif engine is None or engine.stopping:
+                self._wait_for_a_place(key, jobs)
+            else:
+                self._run(engine, jobs)
 
     def arrange(self, now: float) -> None:
         """Start the engines whose turn it is, and stop those that make room for them."""
@@ -213,11 +214,22 @@ class EngineRoom:
         for engine in self._engines.values():
             engine.kill(verdict)
 
-    def _wait_for_a_place(self, held: Held) -> None:
-        self._places.want(held.key, self._models[held.key].directory, time.monotonic())
-        refusal = self._places.refusal(held.key)
+    def _has_cost_too_much(self, held: Held) -> bool:
+        """Whether a job has killed too many engines; then it ends."""
+        deaths = self._inquest.deaths(held)
+        if deaths < retry.MAX_DEATHS:
+            return False
+        self._endings.end(held, verdicts.of_deaths(held.job, deaths))
+        return True
+
+    def _wait_for_a_place(self, key: ModelKey, jobs: Sequence[Held]) -> None:
+        model = self._models[key]
+        if jobs:
+            self._places.want(key, model.directory, time.monotonic())
+        refusal = self._places.refusal(key)
         if refusal is not None:
-            self._endings.refuse(held, self._models[held.key], "model_too_large", refusal)
+            for job in jobs:
+                self._endings.refuse(job, model, "model_too_large", refusal)
 
     def _start(self, key: ModelKey, now: float) -> None:
         waiting = self._holdings.unfinished(key)
@@ -230,21 +242,18 @@ class EngineRoom:
         )
         self._engines[key] = engine
         self._places.started(key, engine.pid, now)
-        for held in waiting:
-            if not self._inquest.is_suspect(held):
-                self._run(engine, held)
+        self._run(engine, [held for held in waiting if not self._inquest.is_suspect(held)])
 
-    def _run(self, engine: EngineHandle, held: Held) -> None:
-        engine.send(self._inquest.run_of(held, time.monotonic()))
+    def _run(self, engine: EngineHandle, jobs: Sequence[Held]) -> None:
+        engine.send(*self._inquest.runs_of(engine.key, jobs, time.monotonic()))
 
     def _search(self, engine: EngineHandle) -> None:
         """Give an engine the jobs with suspects, and the first probes.
 
         Once it is loaded: what has been claimed meanwhile goes first, since it waited for nothing it did.
         """
-        for held in self._holdings.unfinished(engine.key):
-            if self._inquest.is_suspect(held):
-                self._run(engine, held)
+        unfinished = self._holdings.unfinished(engine.key)
+        self._run(engine, [held for held in unfinished if self._inquest.is_suspect(held)])
         self._probe(engine)
 
     def _unload(self, key: ModelKey) -> None:
@@ -255,20 +264,20 @@ class EngineRoom:
     def _return(self, key: ModelKey) -> None:
         for held in self._holdings.unfinished(key):
             if self._inquest.has_findings(held) and key in self._models and not self._ending:
-                self.hand_over(held)
+                self.hand_over([held])
             else:
                 self._endings.give_back(held)
 
     def _finished(self, engine: EngineHandle, outcome: Outcome) -> None:
-        held = self._holdings.get(Claim(outcome.id, outcome.epoch))
+        held = self._holdings.get(outcome.id, outcome.epoch)
         if held is not None and not held.finished:
             self._endings.end_run(held, engine.model, outcome)
 
     def _begun(self, engine: EngineHandle, message: messages.Begun) -> None:
         self._inquest.begun(engine, message, time.monotonic())
         if message.stage == "forward":
-            for claim in claims_of(message.spans):
-                held = self._holdings.get(claim)
+            for span in message.spans:
+                held = self._holdings.get(*span.claim)
                 if held is not None:
                     held.begun = True
 
@@ -286,8 +295,7 @@ class EngineRoom:
 
     def _probe(self, engine: EngineHandle) -> None:
         """Have the next suspects tried, unless others still are."""
-        for probe in self._inquest.next_probes(engine.key):
-            engine.send(probe)
+        engine.send(*self._inquest.next_probes(engine.key))
 
     def _load_failed(self, engine: EngineHandle, unfinished: Sequence[Held], returncode: int) -> None:
         reason = engine.verdict or f"the engine ended with exit code {returncode} while loading the model"
@@ -299,6 +307,4 @@ class EngineRoom:
     def _died(self, engine: EngineHandle, unfinished: Sequence[Held], returncode: int) -> None:
         for held, outcome in self._inquest.died(engine, unfinished, returncode):
             self._endings.end(held, outcome)
-        for held in unfinished:
-            if not held.finished:
-                self.hand_over(held)
+        self.hand_over([held for held in unfinished if not held.finished])

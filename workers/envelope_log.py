@@ -52,7 +52,8 @@ class EnvelopeLog:
         self._listens = listens
         self._arriving: dict[str, Mail] = {}
         self._entries: dict[UUID, _Entry] = {}
-        self._of_job: dict[UUID, _Entry] = {}
+        # By the numbers of their ids, as a UUID is hashed in Python.
+        self._of_job: dict[int, _Entry] = {}
         self._taken: Counter[str] = Counter()
 
     def in_hand(self) -> list[InHand]:
@@ -107,7 +108,7 @@ class EnvelopeLog:
             ]
         entry = self._entries[envelope.id] = _Entry(envelope, len(jobs))
         for job in jobs:
-            self._of_job[job] = entry
+            self._of_job[job.int] = entry
         self._taken[queue_name(envelope.model)] += 1
         return []
 
@@ -115,7 +116,7 @@ class EnvelopeLog:
         """These jobs are in the model's hands; an envelope starts with the first of its jobs."""
         started = []
         for job in jobs:
-            entry = self._of_job.get(job)
+            entry = self._of_job.get(job.int)
             if entry is not None and entry.started_at is None:
                 entry.started_at = now
                 started.append(entry.envelope.id)
@@ -123,7 +124,7 @@ class EnvelopeLog:
 
     def settled(self, outcome: Outcome, now: float) -> list[TaskEvent]:
         """One job is done with; an envelope ends with the last of its jobs."""
-        entry = self._of_job.pop(outcome.id, None)
+        entry = self._of_job.pop(outcome.id.int, None)
         if entry is None:
             return []
         entry.open_jobs -= 1

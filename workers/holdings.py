@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from itertools import starmap
 from uuid import UUID
 
 from shunter.storage.job import Claim, ClaimedJob, Priority
@@ -36,7 +36,6 @@ def credit_rows(limits: Batching, rows_per_s: float) -> int:
     return max(MIN_BATCHES * limits.max_rows, window, int(AHEAD_S * rows_per_s))
 
 
-@dataclass(slots=True)
 class Held:
     """One claimed job; `finished` once its outcome is on the way to Postgres.
 
@@ -44,16 +43,13 @@ class Held:
     of it have been in the model, in whatever engine. `claimed_at` is a moment of `time.monotonic`.
     """
 
-    job: ClaimedJob
-    finished: bool = False
-    charged: bool = False
-    begun: bool = False
-    claimed_at: float = field(default_factory=time.monotonic)
+    finished = charged = begun = False
 
-    @property
-    def key(self) -> ModelKey:
-        """Its model version."""
-        return self.job.model, self.job.version
+    def __init__(self, job: ClaimedJob) -> None:
+        self.job = job
+        self.key: ModelKey = (job.model, job.version)
+        self.is_chunk = is_chunk(job.input)
+        self.claimed_at = time.monotonic()
 
     @property
     def claim(self) -> Claim:
@@ -72,7 +68,8 @@ class Holdings:
     """The claimed jobs by id, and their rows by model version."""
 
     def __init__(self) -> None:
-        self._jobs: dict[UUID, Held] = {}
+        # By the numbers of their ids: what a UUID costs as a key is that it is hashed in Python.
+        self._jobs: dict[int, Held] = {}
         self._rows: defaultdict[ModelKey, Counter[Priority]] = defaultdict(Counter)
         self._chunks: defaultdict[ModelKey, Counter[Priority]] = defaultdict(Counter)
         self._gone: Counter[ModelKey] = Counter()
@@ -82,19 +79,20 @@ class Holdings:
 
     def add(self, job: ClaimedJob) -> Held:
         """A job has been claimed; an older claim of the same job is forgotten."""
-        self.remove(job.id)
-        held = self._jobs[job.id] = Held(job)
+        if job.id.int in self._jobs:
+            self.remove(job.id)
+        held = self._jobs[job.id.int] = Held(job)
         self._count(held, 1)
         return held
 
-    def get(self, claim: Claim) -> Held | None:
+    def get(self, id: UUID, epoch: int) -> Held | None:
         """The job of a claim, if it is still ours."""
-        held = self._jobs.get(claim.id)
-        return held if held is not None and held.job.epoch == claim.epoch else None
+        held = self._jobs.get(id.int)
+        return held if held is not None and held.job.epoch == epoch else None
 
     def remove(self, id: UUID) -> None:
         """A job is ours no longer."""
-        held = self._jobs.pop(id, None)
+        held = self._jobs.pop(id.int, None)
         if held is not None:
             self._count(held, -1)
             self._gone[held.key] += held.job.rows
@@ -114,8 +112,8 @@ class Holdings:
         """
         rows, chunks = self._rows[key], self._chunks[key]
         counted = {priority: rows[priority] + chunks[priority] * chunk_rows for priority in (*rows, *chunks)}
-        for held in filter(None, map(self.get, apart)):
-            counted[held.job.priority] -= chunk_rows if is_chunk(held.job.input) else held.job.rows
+        for held in filter(None, starmap(self.get, apart)):
+            counted[held.job.priority] -= chunk_rows if held.is_chunk else held.job.rows
         return counted
 
     def gone(self, key: ModelKey) -> int:
@@ -127,7 +125,7 @@ class Holdings:
         return any(self.rows(key, chunk_rows=1).values())
 
     def _count(self, held: Held, sign: int) -> None:
-        if is_chunk(held.job.input):
+        if held.is_chunk:
             self._chunks[held.key][held.job.priority] += sign
         else:
             self._rows[held.key][held.job.priority] += sign * held.job.rows

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from shunter.storage.ceiling import Ceiling, RaisedCeiling
-from shunter.storage.job import Claim, JobState, Move
+from shunter.storage.job import Move
 from shunter.storage.model_registry import ModelVersion
 from shunter.storage.outcome import Outcome
-from shunter.storage.scoring.chunk import is_chunk
 from shunter.workers import messages
 from shunter.workers.claimer import Answering, Claimed, Claimer, ClaimFailed, Reconciled
 from shunter.workers.draining import DRAIN_GRACE_S, Draining
@@ -239,12 +238,13 @@ class Hub:
         self._intake.claimed(mail.bunch)
         self._unacked.append(mail.bunch)
         self._teller.claimed(mail)
-        for job in mail.jobs:
-            held = self._holdings.add(job)
-            if self._draining.begun:
+        self._reconciliation.claimed(mail.jobs)
+        jobs = [self._holdings.add(job) for job in mail.jobs]
+        if self._draining.begun:
+            for held in jobs:
                 self._settle(held, returned(held.claim))
-            else:
-                self._engines.hand_over(held)
+        else:
+            self._engines.hand_over(jobs)
 
     def _on_claim_failed(self, mail: ClaimFailed) -> None:
         self._postgres_answers = False
@@ -258,9 +258,9 @@ class Hub:
         self._reconciliation.forget()
 
     def _on_reconciled(self, mail: Reconciled) -> None:
-        difference = self._reconciliation.answered(mail.held, self._holdings.claims())
+        difference = self._reconciliation.answered(mail.held)
         for claim in difference.lost:
-            held = self._holdings.get(claim)
+            held = self._holdings.get(*claim)
             if held is not None and not held.finished:
                 self._let_go(held)
         for claim in difference.unknown:
@@ -271,7 +271,7 @@ class Hub:
     def _let_go(self, held: Held) -> None:
         self._engines.drop(held)
         self._holdings.remove(held.job.id)
-        lost = Outcome(id=held.job.id, epoch=held.job.epoch, move=Move.CANCEL, state=JobState.CANCELLED)
+        lost = Outcome(id=held.job.id, epoch=held.job.epoch, move=Move.CANCEL)
         self._teller.settled([lost])
 
     def _on_engine(self, mail: FromEngine) -> None:
@@ -297,10 +297,10 @@ class Hub:
             outcome = settlement.outcome
             if outcome.id not in mail.written:
                 log.info("job %s is no longer ours: its outcome was refused", outcome.id)
-            held = self._holdings.get(Claim(outcome.id, outcome.epoch))
+            held = self._holdings.get(outcome.id, outcome.epoch)
             if held is not None:
                 self._holdings.remove(outcome.id)
-                chunks |= is_chunk(held.job.input)
+                chunks |= held.is_chunk
         if chunks:
             self._services.chunk_ended()
 

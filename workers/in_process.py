@@ -52,7 +52,7 @@ class InProcessEngine:
 
     def run(self, jobs: Sequence[ClaimedJob]) -> list[Outcome]:
         """The outcome of each job; their rows share batches."""
-        runs = [JobRun.of(Run(job), now=time.monotonic()) for job in jobs]
+        runs = [JobRun(Run(job), now=time.monotonic()) for job in jobs]
         self._preprocess([row for run in runs for row in self._rows(run)])
         self._batcher.drain()
         while (batch := self._batcher.next_batch(time.monotonic(), idle=True)) is not None:

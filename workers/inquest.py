@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import starmap
 
 from shunter.storage.job import Claim
 from shunter.storage.outcome import Outcome, RowFailure
@@ -46,13 +47,16 @@ class Inquest:
         """Whether something about this job has been found out that is known only here."""
         return self.is_suspect(held) or bool(self._suspicions[held.key].guilty(held.claim))
 
-    def run_of(self, held: Held, now: float) -> messages.Run:
-        """What to tell an engine, so that it runs the job as far as it may."""
-        suspicion, claim = self._suspicions[held.key], held.claim
-        if suspicion.quiet:
-            return messages.Run(held.as_of(now))
-        guilty = tuple(RowFailure(i, f.code, f.message) for i, f in suspicion.guilty(claim).items())
-        return messages.Run(held.as_of(now), guilty, suspicion.withheld(claim))
+    def runs_of(self, key: ModelKey, jobs: Sequence[Held], now: float) -> Iterator[messages.Run]:
+        """What to tell an engine, so that it runs these jobs of its model version as far as it may."""
+        suspicion = self._suspicions[key]
+        quiet = suspicion.quiet
+        for held in jobs:
+            if quiet:
+                yield messages.Run(held.as_of(now))
+            else:
+                guilty = [RowFailure(i, f.code, f.message) for i, f in suspicion.guilty(held.claim).items()]
+                yield messages.Run(held.as_of(now), tuple(guilty), suspicion.withheld(held.claim))
 
     def begun(self, engine: EngineHandle, message: messages.Begun, now: float) -> None:
         """A stage holds other rows than before; suspects have less time than others."""
@@ -88,7 +92,7 @@ class Inquest:
         self._charge(death.charged)
         for claim, index in death.guilty:
             log.error("row %d of job %s is guilty, and runs no more", index, claim.id)
-            held = self._holdings.get(claim)
+            held = self._holdings.get(*claim)
             if held is not None and not held.finished:
                 outcome = verdicts.of_guilty_rows(held.job, suspicion.guilty(claim))
                 if outcome is not None:
@@ -96,11 +100,13 @@ class Inquest:
 
     def forget(self, held: Held) -> None:
         """A job is done with, or no longer ours."""
-        self._suspicions[held.key].forget(held.claim)
+        suspicion = self._suspicions[held.key]
+        if not suspicion.quiet:
+            suspicion.forget(held.claim)
 
     def _charge(self, claims: Sequence[Claim]) -> None:
         """Tell Postgres, once under each claim: so no job passes from one dying hub to another for ever."""
-        held = [held for held in map(self._holdings.get, claims) if held is not None and not held.charged]
+        held = [held for held in starmap(self._holdings.get, claims) if held is not None and not held.charged]
         for one in held:
             one.charged = True
         self._accuse([one.claim for one in held])

@@ -80,7 +80,7 @@ class Line:
         It spares the thread that waits in `next_work` being woken. `batch_if_idle` must follow.
         """
         now = self._clock()
-        runs = [JobRun.of(message, now=now) for message in messages]
+        runs = [JobRun(message, now=now) for message in messages]
         with self._lock:
             if self._stopping:
                 return []
@@ -233,7 +233,7 @@ class Line:
     def overtake(self, batch: Batch[JobRun]) -> Batch[JobRun] | None:
         """The batch to run instead of one that was prefetched, if more urgent rows have come since."""
         with self._lock:
-            nobody = not self._batcher.holds_urgent
+            nobody = not self._batcher.holds_urgent(batch.closed_at)
             if self._probing or nobody or batch.reason is CloseReason.ALONE:
                 return None
             alive = [row for row in batch.rows if not row.ticket.ended]
@@ -298,20 +298,24 @@ class Line:
         with self._lock:
             self._batcher.trial_failed(batch)
 
-    def end(self, run: JobRun) -> bool:
-        """Claim the right to report a job's outcome: True for one caller, and not for a dropped job."""
+    def end(self, runs: Iterable[JobRun]) -> list[bool]:
+        """Claim the right to report each job's outcome: True for one caller, and not for a dropped job."""
         with self._lock:
-            if run.ended:
-                return False
-            self._end(run)
-            return True
+            return [self._end_once(run) for run in runs]
 
-    def forget(self, run: JobRun) -> None:
-        """The outcome has been reported."""
+    def forget(self, runs: Iterable[JobRun]) -> None:
+        """The outcomes have been reported."""
         with self._lock:
-            self._runs.pop(run.claim, None)
+            for run in runs:
+                self._runs.pop(run.claim, None)
             if self._stopping:
                 self._for_batches.notify()
+
+    def _end_once(self, run: JobRun) -> bool:
+        if run.ended:
+            return False
+        self._end(run)
+        return True
 
     def _end(self, run: JobRun) -> None:
         run.ended = True

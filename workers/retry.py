@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from shunter.storage.job import JobState, Move
+from shunter.storage.job import Move
 from shunter.storage.outcome import Outcome
 
 BASE_S = 1.0
@@ -29,19 +27,16 @@ def limit(outcome: Outcome, *, attempts: int, max_attempts: int, rows: int, chan
         return outcome
     if not outcome.counts_attempt:
         # A service was out: that is no fault of the job, which goes on when it is back.
-        return replace(outcome, retry_in_s=outcome.retry_in_s * (1 + JITTER * chance))
+        return outcome._replace(retry_in_s=outcome.retry_in_s * (1 + JITTER * chance))
     tried = attempts + 1
     if tried < max_attempts:
-        return replace(
-            outcome,
+        return outcome._replace(
             retry_in_s=backoff_s(tried, at_least_s=outcome.retry_in_s, chance=chance),
         )
     error = outcome.error or {"code": "transient", "message": "the model asked to be tried again"}
     message = f"gave up after {tried} attempts; the last one: {error['message']}"
-    return replace(
-        outcome,
+    return outcome._replace(
         move=Move.FAIL,
-        state=JobState.FAILED,
         retry_in_s=0.0,
         rows_failed=rows,
         error={**error, "message": message},

@@ -6,9 +6,9 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg2
@@ -43,8 +43,7 @@ Announce = Callable[[Collection[UUID]], None]
 """Tells whoever waits that these jobs have ended; as good as it can, and raising nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """An outcome, and the worker whose claim it was."""
 
     outcome: Outcome
@@ -172,7 +171,7 @@ class Settler:
         log.error("Postgres refuses the outcome of job %s: %s", outcome.id, error)
         rows = outcome.rows_succeeded + outcome.rows_failed
         plain = failed(outcome.id, outcome.epoch, code="bad_outcome", message=str(error), rows=rows)
-        self._write_once([replace(refused, outcome=plain)], announce=announce)
+        self._write_once([refused._replace(outcome=plain)], announce=announce)
 
     def _written_before(self, outcomes: Sequence[Outcome], written: set[UUID]) -> set[UUID]:
         """The reply to a commit may have been lost: then the rows already say what we wanted to write."""
@@ -206,17 +205,18 @@ def parts(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]]:
     part: list[Settlement] = []
     size = 0
     for settlement in settlements:
-        full = len(part) == MAX_OUTCOMES or size + _size(settlement) > MAX_BYTES
+        more = _size(settlement.outcome)
+        full = len(part) == MAX_OUTCOMES or size + more > MAX_BYTES
         if part and (full or settlement.worker != part[0].worker):
             yield part
             part, size = [], 0
         part.append(settlement)
-        size += _size(settlement)
+        size += more
     if part:
         yield part
 
 
-def _size(settlement: Settlement) -> int:
-    blob, failures = settlement.outcome.output, settlement.outcome.failures
+def _size(outcome: Outcome) -> int:
+    blob, failures = outcome.output, outcome.failures
     inline = len(blob.inline) if blob is not None and blob.inline is not None else 0
-    return inline + sum(len(failure.message) for failure in failures)
+    return inline + sum([len(failure.message) for failure in failures])

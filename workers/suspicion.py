@@ -80,8 +80,10 @@ class Suspicion:
 
     def probing(self, spans: Spans) -> bool:
         """Whether these rows are in the model's hands as a probe."""
+        if not self._round:
+            return False
         ours = self._ours(spans)
-        return bool(self._round and ours) and set(rows_of(ours)) <= set(rows_of(self._round[0]))
+        return bool(ours) and set(rows_of(ours)) <= set(rows_of(self._round[0]))
 
     def next_round(self) -> tuple[Spans, ...]:
         """Groups to be probed one after the other; none while a round is under way."""
@@ -117,8 +119,6 @@ class Suspicion:
 
     def forget(self, claim: Claim) -> None:
         """A job is done with, or no longer ours."""
-        if self.quiet:
-            return
         keep = [tuple(span for span in group if span.claim != claim) for group in self._waiting]
         self._waiting = deque(group for group in keep if group)
         # The engine will still answer for each group of the round, in order, and name all rows it was given.

@@ -9,7 +9,7 @@ from shunter.storage.outcome import Outcome
 from shunter.workers.claimer import Claimed
 from shunter.workers.envelope_log import EnvelopeLog, TaskEvent
 from shunter.workers.intake import Mail
-from shunter.workers.spans import Spans, claims_of
+from shunter.workers.spans import Spans
 from shunter.workers.wire import Wire
 
 
@@ -31,18 +31,19 @@ class Teller:
     def claimed(self, mail: Claimed) -> None:
         """What came of the envelopes of one bunch."""
         self._log.arrived(mail.bunch.key)
-        ours = {job.id for job in mail.jobs}
+        ours = {job.id.int for job in mail.jobs}
         now = time.time()
         events: list[TaskEvent] = []
         for refusal in mail.refused:
             events += self._log.refused(refusal.submission.id, refusal.reason, now)
         for envelope in mail.envelopes:
-            events += self._log.claimed(envelope, ours.intersection(envelope.ids), now)
+            jobs = {id.int: id for id in envelope.ids if id.int in ours}
+            events += self._log.claimed(envelope, jobs.values(), now)
         self._tell(events)
 
     def begun(self, spans: Spans) -> None:
         """These rows are in the hands of a stage."""
-        self._tell(self._log.begun((claim.id for claim in claims_of(spans)), time.time()))
+        self._tell(self._log.begun((span.claim.id for span in spans), time.time()))
 
     def settled(self, outcomes: Iterable[Outcome]) -> None:
         """These jobs are done with."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import replace
 
 from shunter.storage.job import ClaimedJob
 from shunter.storage.outcome import Outcome, RowFailure, failed
@@ -46,4 +45,4 @@ def of_guilty_rows(job: ClaimedJob, guilty: Mapping[int, Failure]) -> Outcome | 
     if len(guilty) < job.rows:
         return outcome
     rows = sorted(guilty.items())
-    return replace(outcome, failures=tuple(RowFailure(i, f.code, f.message) for i, f in rows))
+    return outcome._replace(failures=tuple(RowFailure(i, f.code, f.message) for i, f in rows))

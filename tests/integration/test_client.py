@@ -163,6 +163,14 @@ class TestManyJobs:
         assert [job.outputs() for job in jobs] == [[-number] * (1 + number % 3) for number in range(40)]
         assert len({job.id for job in jobs}) == 40
 
+    @pytest.mark.parametrize("others", [[], [[np.arange(2.0)]], [["a"]], [[np.zeros(3), np.ones(3)]]])
+    def test_each_of_one_array_has_its_own_row(self, client: Client, others: list[list[Any]]) -> None:
+        submitted = [*([np.full(3, number, np.float32)] for number in range(5)), *others]
+        jobs = client.submit_jobs("echo", submitted)
+        for job, rows in zip(jobs, submitted, strict=True):
+            # By way of HTTP they come back as lists.
+            np.testing.assert_array_equal(np.array(job.outputs()), np.array(rows))
+
     def test_one_that_is_no_job_is_named_and_none_is_left_to_run(self, client: Client) -> None:
         for rows, refusal in (("text", r"job 1: .*`\[row\]`"), ([], "job 1: there are no rows")):
             with pytest.raises(InvalidInput, match=refusal):

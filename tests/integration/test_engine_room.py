@@ -84,7 +84,7 @@ class Room:
     def run(self, *jobs: ClaimedJob) -> list[Outcome]:
         """The outcomes of some jobs, in their order."""
         for job in jobs:
-            self.room.hand_over(self.holdings.add(job))
+            self.room.hand_over([self.holdings.add(job)])
         deadline = time.monotonic() + PATIENCE_S
         while not all(claim_of(job) in self.outcomes for job in jobs):
             assert time.monotonic() < deadline, f"{len(self.outcomes)} of {len(jobs)} jobs are done"

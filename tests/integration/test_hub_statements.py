@@ -11,7 +11,7 @@ import pytest
 
 from shunter.storage import hub_statements
 from shunter.storage.database import Database, fetch_all
-from shunter.storage.job import Job, JobState, Move, Priority
+from shunter.storage.job import Job, Move, Priority
 from shunter.storage.job_insertion import INSERTED_BYTES
 from shunter.storage.job_repository import JobRepository
 from shunter.storage.outcome import Outcome, RowFailure
@@ -88,7 +88,7 @@ def test_an_outcome_of_another_worker_or_epoch_is_refused_alone_as_beside_anothe
 ) -> None:
     worker = uuid4()
     held = insert_claimed(jobs, worker)
-    late = Outcome(id=held.id, epoch=held.epoch + 1, move=Move.RETURN, state=JobState.QUEUED)
+    late = Outcome(id=held.id, epoch=held.epoch + 1, move=Move.RETURN)
     before = row_of(database, held.id)
     for others in ([], [outcome(insert_claimed(jobs, uuid4()))]):
         assert jobs.settle([outcome(held), *others], worker=uuid4()) == set()

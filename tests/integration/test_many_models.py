@@ -65,7 +65,7 @@ class Room:
         )
 
     def take(self, job: ClaimedJob) -> None:
-        self.room.hand_over(self.holdings.add(job))
+        self.room.hand_over([self.holdings.add(job)])
 
     def turn(self) -> None:
         """One round of a hub."""

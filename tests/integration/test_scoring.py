@@ -261,7 +261,6 @@ def test_a_chunk_that_fails_as_a_whole_is_told_row_by_row(fleet: ScoringFleet) -
         id=job.id,
         epoch=job.epoch,
         move=Move.FAIL,
-        state=JobState.FAILED,
         rows_failed=job.rows,
         error={"code": "engine_died", "message": "it died"},
     )

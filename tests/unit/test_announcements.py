@@ -64,7 +64,7 @@ def rows_of(run: JobRun, *indices: int) -> list[Row[JobRun]]:
 
 
 def test_rows_are_named_in_their_order_neighbours_together() -> None:
-    one, other = (JobRun.of(Run(claimed_job(rows=9)), now=0.0) for _ in range(2))
+    one, other = (JobRun(Run(claimed_job(rows=9)), now=0.0) for _ in range(2))
     rows = rows_of(one, 0, 1, 2) + rows_of(other, 3, 5, 6) + rows_of(one, 8, 7)
     assert row_spans(rows) == (
         Span(one.claim, 0, 3),

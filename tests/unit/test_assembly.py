@@ -18,7 +18,7 @@ from tests.stored_jobs import claim, insert
 def run_of(rows: int) -> JobRun:
     repository = InMemoryJobRepository()
     (job,) = claim(repository, insert(repository, rows=rows), worker=uuid4())
-    return JobRun.of(Run(job=job), now=0.0)
+    return JobRun(Run(job=job), now=0.0)
 
 
 def test_few_messages_stay_as_they_are() -> None:

@@ -52,7 +52,7 @@ def a_chunk(source: Source, span: Span | None = None, **spec: Any) -> Chunk:
 
 def a_run(chunk: Chunk, *, rows: int | None = None) -> JobRun:
     rows = chunk.span.count if rows is None else rows
-    return JobRun.of(Run(claimed_job(rows=rows, input=encode_chunk(chunk))), now=0.0)
+    return JobRun(Run(claimed_job(rows=rows, input=encode_chunk(chunk))), now=0.0)
 
 
 def opened(chunk: Chunk, signature: Signature | None = None, **job: Any) -> list[Any]:

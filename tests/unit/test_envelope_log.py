@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shunter.storage.envelope import Envelope
-from shunter.storage.job import ClaimedJob, JobState, Move
+from shunter.storage.job import ClaimedJob, Move
 from shunter.storage.outcome import BatchNote, Outcome
 from shunter.workers.envelope_log import EnvelopeLog, InHand, TaskEvent
 from shunter.workers.intake import Mail
@@ -19,14 +19,12 @@ def outcome(
     rows_failed: int = 0,
     batches: tuple[BatchNote, ...] = (),
 ) -> Outcome:
-    state = {Move.SUCCEED: JobState.SUCCEEDED, Move.FAIL: JobState.FAILED}.get(move, JobState.QUEUED)
     error = {"code": "bad", "message": "no row succeeded"} if move is Move.FAIL else None
     return Outcome(
         id=job.id,
         epoch=1,
         batches=batches,
         move=move,
-        state=state,
         error=error,
         rows_succeeded=rows_succeeded,
         rows_failed=rows_failed,

@@ -48,8 +48,8 @@ def test_a_second_claim_of_a_job_replaces_the_first() -> None:
     holdings.add(job)
     holdings.add(claimed_job(id=job.id, epoch=2, rows=3))
     assert (len(holdings), sum(holdings.rows(("digits", 1)).values())) == (1, 3)
-    assert holdings.get(Claim(job.id, 1)) is None
-    assert holdings.get(Claim(job.id, 2)) is not None
+    assert holdings.get(job.id, 1) is None
+    assert holdings.get(job.id, 2) is not None
 
 
 def test_finished_jobs_are_held_but_not_unfinished() -> None:

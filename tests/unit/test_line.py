@@ -62,9 +62,9 @@ class Hands:
         self.line.measured(batch, seconds)
         self.line.forwarded()
         self.line.finished()
-        for row in batch.rows:
-            self.line.end(row.ticket)
-            self.line.forget(row.ticket)
+        runs = [row.ticket for row in batch.rows]
+        self.line.end(runs)
+        self.line.forget(runs)
 
 
 def test_a_deadline_that_passes_in_line_is_told_before_any_batch() -> None:
@@ -72,7 +72,7 @@ def test_a_deadline_that_passes_in_line_is_told_before_any_batch() -> None:
     late, other = hands.job(deadline_in_s=5.0), hands.job()
     hands.clock.now += 5.0
     assert hands.line.next_batch() == Late([late])
-    assert hands.line.end(late)
+    assert hands.line.end([late]) == [True]
     assert {row.ticket for row in hands.batch().rows} == {other}
 
 
@@ -84,7 +84,7 @@ def test_a_job_that_not_even_the_fastest_batch_could_finish_in_time_is_late_alre
         hands.run(hands.batch(), 10.0 + count)
     late, other = hands.job(deadline_in_s=5.0), hands.job(deadline_in_s=60.0)
     assert hands.line.next_batch() == Late([late])
-    hands.line.end(late)
+    hands.line.end([late])
     assert {row.ticket for row in hands.batch().rows} == {other}
 
 
@@ -130,7 +130,7 @@ def test_jobs_that_ended_are_not_remembered_until_their_deadline() -> None:
 
 def test_the_rest_of_a_large_job_waits_for_room_and_small_jobs_pass_it() -> None:
     line = Line(Batcher(Batching(max_rows=256)), bunch_rows=256)
-    large, small, next_large = (JobRun.of(Run(claimed_job(rows=rows)), now=0.0) for rows in (9000, 1, 9000))
+    large, small, next_large = (JobRun(Run(claimed_job(rows=rows)), now=0.0) for rows in (9000, 1, 9000))
     line.accept([Run(large.job)])
     (begun,) = taken(line.next_work())
     line.add([Row(begun, index, index, 0.0) for index in range(512)])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from uuid import uuid4
 
 from shunter.storage.ids import new_id
-from shunter.storage.job import Claim, ClaimedJob, JobState, Move, Priority
+from shunter.storage.job import Claim, ClaimedJob, Move, Priority
 from shunter.storage.outcome import Outcome, RowFailure
 from shunter.storage.results import Blob
-from shunter.workers.messages import Drop, Finished, Run
-from shunter.workers.pickling import dumps
+from shunter.workers.messages import Drop, Finished, Probed, Run, ToEngine, ToHub
+from shunter.workers.pickling import dumps, loads
 
 JOB = ClaimedJob(
     id=new_id(),
@@ -33,7 +32,6 @@ DONE = Outcome(
     id=JOB.id,
     epoch=JOB.epoch,
     move=Move.SUCCEED,
-    state=JobState.SUCCEEDED,
     output=Blob(b"outputs", None),
     rows_succeeded=2,
     rows_failed=1,
@@ -41,19 +39,24 @@ DONE = Outcome(
     forward_age_s=0.01,
 )
 
+FAILED = DONE._replace(move=Move.FAIL, output=None, error={"code": "bad", "message": "no row succeeded"})
+
 
 def test_what_a_hub_says_comes_out_as_it_went_in() -> None:
-    said = [Run(JOB, (FAILURE,), ((2, 3),)), Run(JOB), Drop(Claim(uuid4(), 1))]
-    heard = pickle.loads(dumps(said))
+    said: list[ToEngine] = [Run(JOB, (FAILURE,), ((2, 3),)), Run(JOB), Drop(Claim(uuid4(), 1))]
+    heard = loads(dumps(said))
     assert heard == said
     assert (type(heard[0]), type(heard[0].job), type(heard[0].job.priority)) == (Run, ClaimedJob, Priority)
 
 
 def test_what_an_engine_says_comes_out_as_it_went_in() -> None:
-    said = Finished((DONE, DONE))
-    assert pickle.loads(dumps(said)) == said
+    said: list[ToHub] = [Finished((DONE, FAILED)), Probed()]
+    heard = loads(dumps(said))
+    assert heard == said
+    assert [type(outcome) for outcome in heard[0].outcomes] == [Outcome, Outcome]
 
 
 def test_ids_cost_little_more_than_their_bytes() -> None:
-    few, many = ([uuid4() for _ in range(count)] for count in (10, 110))
-    assert len(dumps(many)) - len(dumps(few)) < 100 * 30
+    jobs = [JOB._replace(id=new_id()) for _ in range(110)]
+    few, many = ([Run(job) for job in jobs[:count]] for count in (10, 110))
+    assert len(dumps(many)) - len(dumps(few)) < 100 * 80

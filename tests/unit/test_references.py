@@ -41,7 +41,7 @@ class Objects:
 
 
 def job(name: str, rows: int, priority: Priority = Priority.STANDARD) -> list[Decoded]:
-    run = JobRun.of(Run(claimed_job(rows=rows, priority=priority)), now=0.0)
+    run = JobRun(Run(claimed_job(rows=rows, priority=priority)), now=0.0)
     run.refers = True
     return [(run, index, reference(f"{name}{index}")) for index in range(rows)]
 
@@ -130,7 +130,7 @@ def test_an_object_that_cannot_be_had_takes_no_room() -> None:
     objects.gate.set()
     references, backlog = backlog_of(objects, ahead_bytes=2 * SIZE)
     learn(references)
-    run = JobRun.of(Run(claimed_job(rows=2)), now=0.0)
+    run = JobRun(Run(claimed_job(rows=2)), now=0.0)
     run.refers = True
     backlog.extend([(run, index, reference("missing")) for index in range(2)], large=False)
     told = [row for _, _, row in references.fetched(backlog.take(64))]
@@ -141,7 +141,7 @@ def test_the_objects_of_one_row_are_bounded_together() -> None:
     objects = Objects(MAX_OBJECT_BYTES)
     objects.gate.set()
     references = References(objects, max_attempts=1)
-    run = JobRun.of(Run(claimed_job(rows=2)), now=0.0)
+    run = JobRun(Run(claimed_job(rows=2)), now=0.0)
     run.refers = True
     most = MAX_ROW_BYTES // MAX_OBJECT_BYTES
     rows: list[Any] = [[reference(f"{count}-{n}") for n in range(count)] for count in (most, most + 1)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import uuid4
 
 from shunter.storage.job import JobState, Move
@@ -13,7 +12,6 @@ TRANSIENT = Outcome(
     id=uuid4(),
     epoch=1,
     move=Move.RETRY,
-    state=JobState.QUEUED,
     retry_in_s=3.0,
     counts_attempt=True,
     error={"code": "transient", "message": "the index is rebuilding"},
@@ -45,7 +43,7 @@ def test_the_last_attempt_fails_with_the_last_error() -> None:
 
 
 def test_an_outage_of_a_service_never_ends_a_job() -> None:
-    outage = replace(TRANSIENT, counts_attempt=False)
+    outage = TRANSIENT._replace(counts_attempt=False)
     limited = retry.limit(outage, attempts=99, max_attempts=3, rows=2, chance=0.5)
     assert (limited.move, limited.counts_attempt) == (Move.RETRY, False)
     assert outage.retry_in_s < limited.retry_in_s <= outage.retry_in_s * (1 + retry.JITTER)
@@ -57,5 +55,5 @@ def test_a_job_that_may_run_once_fails_at_once() -> None:
 
 
 def test_other_outcomes_pass_unchanged() -> None:
-    done = replace(TRANSIENT, move=Move.SUCCEED, state=JobState.SUCCEEDED)
+    done = TRANSIENT._replace(move=Move.SUCCEED)
     assert retry.limit(done, attempts=9, max_attempts=1, rows=1, chance=0.0) is done

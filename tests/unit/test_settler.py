@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 
 from shunter.storage.errors import DatabaseUnavailable
-from shunter.storage.job import JobState, Move
+from shunter.storage.job import Move
 from shunter.storage.outcome import Outcome
 from shunter.storage.results import Blob
 from shunter.storage.testing import InMemoryJobRepository
@@ -45,7 +45,6 @@ def test_an_outcome_that_postgres_refuses_fails_its_job_alone() -> None:
             id=job.id,
             epoch=job.epoch,
             move=Move.SUCCEED,
-            state=JobState.SUCCEEDED,
             output=output,
             rows_succeeded=job.rows,
         )
