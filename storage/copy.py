@@ -72,7 +72,7 @@ def encode(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> BytesI
     """A whole COPY stream; None becomes NULL."""
     columns = list(zip(*rows, strict=True)) or [()] * len(encoders)
     count = len(columns[0]) if columns else 0
-    # Most columns of a bunch hold one and the same value: neighbours of that kind are joined once for all rows.
+    # Most columns of a bunch hold one and the same value; neighbours of that kind are joined once for all.
     same, parts = struct.pack("!h", len(encoders)), []
     for values, encoder in zip(columns, encoders, strict=True):
         if all(map(is_, values, repeat(values[0] if values else None))):
