@@ -72,8 +72,7 @@ class Submitter:
         try:
             job = self._commits.add(lambda: self._small_job(registered, values, options))
         except _NeedsObjectStore as large:
-            block = large.block
-            job = self._new_job(new_id(), registered, rows=len(values), block=block, options=options)
+            job = self._stored_job(new_id(), registered, options, rows=len(values), block=large.block)
             self._commits.add_all([job])
         return Accepted(job.id, job.model, job.version, job.rows)
 
@@ -108,7 +107,7 @@ class Submitter:
             tenant=dead.tenant,
         )
         registered = self._check(dead.model, rows, options)
-        new = self._new_job(new_id(), registered, rows=len(rows), block=_encode(list(rows)), options=options)
+        new = self._stored_job(new_id(), registered, options, rows=len(rows), block=_encode(list(rows)))
         job = new._replace(redriven_from=dead.id)
         if again:
             self._commits.add_all([job])
@@ -121,7 +120,7 @@ class Submitter:
         self, model: RegisteredModel, jobs: Sequence[Sequence[object]], options: Options
     ) -> list[Accepted]:
         new = [
-            self._new_job(id, model, rows=len(rows), block=_encode(rows), options=options)
+            self._stored_job(id, model, options, rows=len(rows), block=_encode(rows))
             for id, rows in zip(new_ids(len(jobs)), jobs, strict=True)
         ]
         self._commits.add_all(new)
@@ -130,7 +129,7 @@ class Submitter:
     def _submit_once(self, model: str, values: Sequence[object], options: Options, key: str) -> Accepted:
         registered = self._check(model, values, options)
         block = _encode(values)
-        job = self._new_job(new_id(), registered, rows=len(values), block=block, options=options)
+        job = self._stored_job(new_id(), registered, options, rows=len(values), block=block)
         return self._store_once(job, key, body_digest(model, options, block))
 
     def _store_once(self, job: NewJob, key: str, digest: bytes) -> Accepted:
@@ -154,24 +153,13 @@ class Submitter:
         block = _encode(values)
         if len(block) > INLINE_LIMIT_BYTES:
             raise _NeedsObjectStore(block)
-        return self._new_job(new_id(), model, rows=len(values), block=block, options=options)
+        return _new_job(new_id(), model, options, rows=len(values), input=block)
 
-    def _new_job(
-        self, id: UUID, model: RegisteredModel, *, rows: int, block: bytes, options: Options
+    def _stored_job(
+        self, id: UUID, model: RegisteredModel, options: Options, *, rows: int, block: bytes
     ) -> NewJob:
         blob = store_block(self._store, block, key=lambda: input_key(id))
-        return NewJob(
-            id=id,
-            tenant=options.tenant,
-            model=model.name,
-            version=model.version,
-            rows=rows,
-            priority=Priority.from_label(options.priority),
-            deadline_s=options.deadline_s,
-            metadata=None if options.metadata is None else dict(options.metadata),
-            input=blob.inline,
-            input_key=blob.key,
-        )
+        return _new_job(id, model, options, rows=rows, input=blob.inline, input_key=blob.key)
 
     def _publish(self, jobs: Sequence[NewJob], enqueued_at: datetime) -> SupportsClose:
         push = ANSWERED
@@ -183,6 +171,29 @@ class Submitter:
             # The rows are committed: the relay will push what is missing once Redis is back.
             log.debug("%d jobs are stored and will be dispatched later: %s", len(jobs), error)
         return push
+
+
+def _new_job(
+    id: UUID,
+    model: RegisteredModel,
+    options: Options,
+    *,
+    rows: int,
+    input: bytes | None,
+    input_key: str | None = None,
+) -> NewJob:
+    return NewJob(
+        id=id,
+        model=model.name,
+        version=model.version,
+        rows=rows,
+        input=input,
+        tenant=options.tenant,
+        priority=Priority.from_label(options.priority),
+        deadline_s=options.deadline_s,
+        metadata=None if options.metadata is None else dict(options.metadata),
+        input_key=input_key,
+    )
 
 
 def _check_size(rows: Sequence[object]) -> None:
