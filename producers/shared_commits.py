@@ -64,8 +64,8 @@ def _nothing() -> None:
 class SharedCommits:
     """Whoever finds nobody committing does so for all who have come; the first who came meanwhile is next.
 
-    It makes the jobs of all as well. One thread that makes sixteen takes half the CPU of sixteen that make
-    one each: they would hand the interpreter, and with it the caches, from core to core.
+    It makes the jobs of all as well: threads that make their own hand the interpreter, and with it what the
+    caches hold, from core to core.
     """
 
     def __init__(self, repository: JobRepository, publish: Publish) -> None:
