@@ -392,6 +392,9 @@ class Client:
     @property
     def backend(self) -> Backend:
         """What the handles work with: connected when first used, anew in each process."""
+        return self._opened or self._connected()
+
+    def _connected(self) -> Backend:
         with self._lock:
             if self._closed:
                 raise InvalidInput(f"{self!r} is closed: make a new Client")

@@ -25,8 +25,7 @@ def as_rows(rows: object) -> Sequence[object]:
 
     Raises InvalidInput for what is one value rather than several, EmptyRows for none.
     """
-    table = _table_rows(rows)
-    values = table if table is not None else rows if isinstance(rows, list) else list(each_row(rows))
+    values = rows if isinstance(rows, list) else list(each_row(rows))
     if not values:
         raise EmptyRows("there are no rows: give at least one", field="inputs")
     return values

@@ -43,9 +43,14 @@ Publish = Callable[[Sequence[NewJob], datetime], SupportsClose]
 """Sends the envelopes of committed jobs; neither this nor its end may raise because Redis is silent."""
 
 
+Draft = Callable[[], NewJob]
+"""Makes a job, or raises why there is none; in any thread, while all wait who commit together."""
+
+
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    job: NewJob
+    draft: Draft
+    job: NewJob = field(init=False)
     turn: threading.Lock = field(default_factory=threading.Lock)
     """Released when the job is done with, or when its thread is the next to commit."""
     done: bool = False
@@ -57,7 +62,11 @@ def _nothing() -> None:
 
 
 class SharedCommits:
-    """Whoever finds nobody committing does so for all who have come; the first who came meanwhile is next."""
+    """Whoever finds nobody committing does so for all who have come; the first who came meanwhile is next.
+
+    It makes the jobs of all as well: threads that make their own hand the interpreter, and with it what the
+    caches hold, from core to core.
+    """
 
     def __init__(self, repository: JobRepository, publish: Publish) -> None:
         self._repository = repository
@@ -69,12 +78,12 @@ class SharedCommits:
         self._crowded = False
         """Whether the last commit was shared: then those whom it has let go are on their way back."""
 
-    def add(self, job: NewJob) -> None:
-        """Commit one job and publish it, together with those that came while the last commit was under way.
+    def add(self, draft: Draft) -> NewJob:
+        """Make one job, commit and publish it, with those that came while the last commit was under way.
 
-        Raises DatabaseUnavailable, or InvalidInput when Postgres refuses this very job.
+        Raises what the draft raises, DatabaseUnavailable, or InvalidInput if Postgres refuses this very job.
         """
-        mine = _Waiting(job)
+        mine = _Waiting(draft)
         try:
             if self._must_wait(mine):
                 mine.turn.acquire()
@@ -86,6 +95,7 @@ class SharedCommits:
             raise
         if mine.error is not None:
             raise mine.error
+        return mine.job
 
     def add_all(self, jobs: Sequence[NewJob]) -> None:
         """Commit these jobs, all or none, and publish them."""
@@ -121,8 +131,9 @@ class SharedCommits:
             batch, self._waiting = self._waiting, []
             self._crowded = len(batch) > 1
         try:
+            made = _make(batch)
             # The next commit begins while this one's envelopes are pushed.
-            self._store_waiting(batch, stored=lambda: self._hand_over(mine))
+            self._store_waiting(made, stored=lambda: self._hand_over(mine))
         except BaseException as error:  # noqa: BLE001 - each raises it, or what became of it, in its own thread
             _tell(error, batch, mine)
         finally:
@@ -142,6 +153,8 @@ class SharedCommits:
 
     def _store_waiting(self, batch: Sequence[_Waiting], stored: Callable[[], None] = _nothing) -> None:
         """All together or, if Postgres refuses one of them, one by one."""
+        if not batch:
+            return
         try:
             self._store([entry.job for entry in batch], stored)
         except psycopg2.DataError as error:
@@ -182,6 +195,16 @@ class SharedCommits:
         if len(found) != len(jobs):
             raise error
         return found[jobs[0].id].enqueued_at
+
+
+def _make(batch: Sequence[_Waiting]) -> list[_Waiting]:
+    """Those of whose drafts jobs were made."""
+    for entry in batch:
+        try:
+            entry.job = entry.draft()
+        except Exception as error:  # noqa: BLE001 - each raises its own in its own thread
+            entry.error = error
+    return [entry for entry in batch if entry.error is None]
 
 
 def _tell(error: BaseException, batch: Sequence[_Waiting], mine: _Waiting) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from shunter.storage.errors import InvalidInput
@@ -46,8 +46,7 @@ class Options:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A job that is durable, now or since its idempotency key was first used."""
 
     id: UUID

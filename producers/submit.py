@@ -27,7 +27,7 @@ from shunter.storage.model_registry import KnownModels, ModelRegistry, Registere
 from shunter.storage.object_store import ObjectStore
 from shunter.storage.payload import encode_rows
 from shunter.storage.payload_alike import encode_alike
-from shunter.storage.results import input_key, store_block
+from shunter.storage.results import INLINE_LIMIT_BYTES, input_key, store_block
 from shunter.storage.settings import MAX_JOB_BYTES, MAX_JOB_ROWS
 
 __all__ = ["Accepted", "Options", "Submitter", "as_rows", "body_digest", "packed_rows"]
@@ -40,6 +40,14 @@ class Publishes(Protocol):
 
     def publish(self, envelopes: Iterable[Envelope]) -> SupportsClose:
         """Send them, or raise QueueUnavailable; what is returned waits for the answer when it is closed."""
+
+
+class _NeedsObjectStore(Exception):
+    """A job's input is too large for its row."""
+
+    def __init__(self, block: bytes) -> None:
+        super().__init__(len(block))
+        self.block = block
 
 
 class Submitter:
@@ -59,15 +67,15 @@ class Submitter:
         options = options or Options()
         values = as_rows(rows)
         _check_size(values)
-        registered = self._check(model, values, options)
-        block = _encode(values)
-        id = new_id()
-        job = self._new_job(id, registered, rows=len(values), block=block, options=options)
         if options.idempotency_key is not None:
-            digest = body_digest(model, options, block)
-            return self._submit_once(job, options.idempotency_key, digest)
-        self._commits.add(job)
-        return Accepted(id, job.model, job.version, job.rows)
+            return self._submit_once(model, values, options, options.idempotency_key)
+        registered = self._model(model, options)
+        try:
+            job = self._commits.add(lambda: self._small_job(registered, values, options))
+        except _NeedsObjectStore as large:
+            job = self._stored_job(new_id(), registered, options, rows=len(values), block=large.block)
+            self._commits.add_all([job])
+        return Accepted(job.id, job.model, job.version, job.rows)
 
     def submit_many(self, model: str, rows: object, options: Options | None = None) -> list[Accepted]:
         """Accept many rows at once, packed into jobs in their order; all or none is accepted."""
@@ -100,26 +108,32 @@ class Submitter:
             tenant=dead.tenant,
         )
         registered = self._check(dead.model, rows, options)
-        new = self._new_job(new_id(), registered, rows=len(rows), block=_encode(list(rows)), options=options)
+        new = self._stored_job(new_id(), registered, options, rows=len(rows), block=_encode(list(rows)))
         job = new._replace(redriven_from=dead.id)
         if again:
-            self._commits.add(job)
+            self._commits.add_all([job])
             return Accepted(job.id, job.model, job.version, job.rows)
         # No caller's key holds a control character. A dead job never changes, so its id says it all.
         key = f"\x1fredrive {dead.id} {job.version}"
-        return self._submit_once(job, key, hashlib.sha256(key.encode()).digest())
+        return self._store_once(job, key, hashlib.sha256(key.encode()).digest())
 
     def _add_all(
         self, model: RegisteredModel, jobs: Sequence[Sequence[object]], options: Options
     ) -> list[Accepted]:
         new = [
-            self._new_job(id, model, rows=len(rows), block=block, options=options)
+            self._stored_job(id, model, options, rows=len(rows), block=block)
             for id, rows, block in zip(new_ids(len(jobs)), jobs, _encode_each(jobs), strict=True)
         ]
         self._commits.add_all(new)
         return [Accepted(job.id, job.model, job.version, job.rows) for job in new]
 
-    def _submit_once(self, job: NewJob, key: str, digest: bytes) -> Accepted:
+    def _submit_once(self, model: str, values: Sequence[object], options: Options, key: str) -> Accepted:
+        registered = self._check(model, values, options)
+        block = _encode(values)
+        job = self._stored_job(new_id(), registered, options, rows=len(values), block=block)
+        return self._store_once(job, key, body_digest(model, options, block))
+
+    def _store_once(self, job: NewJob, key: str, digest: bytes) -> Accepted:
         id, enqueued_at = self._repository.insert_once(job, key=key, body_digest=digest)
         failpoints.hit("submit.stored")
         if enqueued_at is not None:
@@ -127,26 +141,26 @@ class Submitter:
         return Accepted(id, job.model, job.version, job.rows)
 
     def _check(self, model: object, values: Sequence[object], options: Options) -> RegisteredModel:
-        registered = self._models.get(check_model_name(model), options.version)
+        registered = self._model(model, options)
         registered.config.signature.check_rows(values)
         return registered
 
-    def _new_job(
-        self, id: UUID, model: RegisteredModel, *, rows: int, block: bytes, options: Options
+    def _model(self, name: object, options: Options) -> RegisteredModel:
+        return self._models.get(check_model_name(name), options.version)
+
+    def _small_job(self, model: RegisteredModel, values: Sequence[object], options: Options) -> NewJob:
+        """Runs in the thread of whoever commits, where others wait for it: so it asks no service."""
+        model.config.signature.check_rows(values)
+        block = _encode(values)
+        if len(block) > INLINE_LIMIT_BYTES:
+            raise _NeedsObjectStore(block)
+        return _new_job(new_id(), model, options, rows=len(values), input=block)
+
+    def _stored_job(
+        self, id: UUID, model: RegisteredModel, options: Options, *, rows: int, block: bytes
     ) -> NewJob:
         blob = store_block(self._store, block, key=lambda: input_key(id))
-        return NewJob(
-            id=id,
-            tenant=options.tenant,
-            model=model.name,
-            version=model.version,
-            rows=rows,
-            priority=Priority.from_label(options.priority),
-            deadline_s=options.deadline_s,
-            metadata=None if options.metadata is None else dict(options.metadata),
-            input=blob.inline,
-            input_key=blob.key,
-        )
+        return _new_job(id, model, options, rows=rows, input=blob.inline, input_key=blob.key)
 
     def _publish(self, jobs: Sequence[NewJob], enqueued_at: datetime) -> SupportsClose:
         push = ANSWERED
@@ -158,6 +172,29 @@ class Submitter:
             # The rows are committed: the relay will push what is missing once Redis is back.
             log.debug("%d jobs are stored and will be dispatched later: %s", len(jobs), error)
         return push
+
+
+def _new_job(
+    id: UUID,
+    model: RegisteredModel,
+    options: Options,
+    *,
+    rows: int,
+    input: bytes | None,
+    input_key: str | None = None,
+) -> NewJob:
+    return NewJob(
+        id=id,
+        model=model.name,
+        version=model.version,
+        rows=rows,
+        input=input,
+        tenant=options.tenant,
+        priority=Priority.from_label(options.priority),
+        deadline_s=options.deadline_s,
+        metadata=None if options.metadata is None else dict(options.metadata),
+        input_key=input_key,
+    )
 
 
 def _check_size(rows: Sequence[object]) -> None:

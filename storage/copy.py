@@ -70,16 +70,19 @@ def timestamptz(value: datetime) -> bytes:
 
 def encode(rows: Iterable[Sequence[Any]], encoders: Sequence[Encoder]) -> BytesIO:
     """A whole COPY stream; None becomes NULL."""
-    fields = struct.pack("!h", len(encoders))
     columns = list(zip(*rows, strict=True)) or [()] * len(encoders)
-    encoded = [_column(values, encoder) for values, encoder in zip(columns, encoders, strict=True)]
-    tuples = chain.from_iterable(zip(repeat(fields), *encoded, strict=False))
+    count = len(columns[0]) if columns else 0
+    # Most columns of a bunch hold one and the same value; neighbours of that kind are joined once for all.
+    same, parts = struct.pack("!h", len(encoders)), []
+    for values, encoder in zip(columns, encoders, strict=True):
+        if all(map(is_, values, repeat(values[0] if values else None))):
+            same += b"".join(_fields(values[:1], encoder))
+        else:
+            parts += [repeat(same, count), _fields(values, encoder)]
+            same = b""
+    tuples = chain.from_iterable(zip(*parts, repeat(same, count), strict=True))
     return BytesIO(b"".join((HEADER, *tuples, TRAILER)))
 
 
-def _column(values: Sequence[Any], encoder: Encoder) -> Iterable[bytes]:
-    first = values[0] if values else None
-    # Most columns of a bunch hold one and the same value.
-    if all(map(is_, values, repeat(first))):
-        return repeat(NULL if first is None else encoder(first), len(values))
+def _fields(values: Sequence[Any], encoder: Encoder) -> list[bytes]:
     return [NULL if value is None else encoder(value) for value in values]

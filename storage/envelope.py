@@ -14,6 +14,7 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -94,7 +95,7 @@ class Envelope(NamedTuple):
     @property
     def span(self) -> str:
         """The first and last job id, so that Flower's search finds them."""
-        return _span(self.ids)
+        return f"first={self.ids[0]}, last={self.ids[-1]}"
 
 
 class NeedsEnvelope(Protocol):
@@ -123,12 +124,15 @@ class Due:
     priority: Priority
 
 
+_KIND = attrgetter("model", "version", "priority")
+
+
 def pack(jobs: Sequence[NeedsEnvelope], enqueued_at: float) -> Iterator[Envelope]:
     """Group due jobs into envelopes of at most MAX_ROWS rows, keeping their order within a list."""
     groups: dict[tuple[str, int, Priority], _Group] = {}
     last, group = None, _Group()
     for job in jobs:
-        key = (job.model, job.version, job.priority)
+        key = _KIND(job)
         # Most bunches are all of one kind, and the hash of an Enum is Python code.
         if key != last:
             last, group = key, groups.setdefault(key, _Group())
@@ -164,16 +168,15 @@ def _envelope(group: _Group, enqueued_at: float) -> Envelope:
 
 def encode(envelope: Envelope) -> bytes:
     """The raw bytes to LPUSH."""
-    ids = [str(id) for id in envelope.ids]
     kwargs = {
-        "ids": ids,
+        "ids": envelope.ids,
         "model": envelope.model,
         "version": envelope.version,
         "rows": envelope.rows,
         "priority": envelope.priority.label,
         "enqueued_at": envelope.enqueued_at,
     }
-    task_id = ids[0] if envelope.id is envelope.ids[0] else str(envelope.id)
+    task_id = str(envelope.id)
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return orjson.dumps(
         {
@@ -192,7 +195,7 @@ def encode(envelope: Envelope) -> bytes:
                 "expires": None,
                 "timelimit": [None, None],
                 "argsrepr": f"({envelope.title!r},)",
-                "kwargsrepr": _span(ids),
+                "kwargsrepr": envelope.span,
                 "origin": f"shunter@{os.getpid()}",
                 "ignore_result": True,
             },
@@ -208,10 +211,6 @@ def encode(envelope: Envelope) -> bytes:
             },
         }
     )
-
-
-def _span(ids: Sequence[UUID | str]) -> str:
-    return f"first={ids[0]}, last={ids[-1]}"
 
 
 def by_list(envelopes: Iterable[Envelope]) -> dict[str, list[bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -85,9 +85,10 @@ class Priority(IntEnum):
         return self.name.lower()
 
     @classmethod
-    @lru_cache
+    @cache
     def from_label(cls, label: str) -> Priority:
         """Read a user's word; KeyError for any other."""
+        # Kept: an Enum finds its members in Python code.
         return cls[label.upper()] if label == label.lower() else cls[label]
 
 

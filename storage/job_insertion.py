@@ -19,26 +19,9 @@ NOT_AT_ONCE = "SET LOCAL synchronous_commit = off;"
 # Source: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-REPLICATION
 SYNC = "SELECT pg_logical_emit_message(true, 'shunter', '')"
 
-COLUMNS = """id, tenant, model, version, priority, rows, deadline_at, enqueued_at, redriven_from, metadata,
-    input_key, input"""
-
-COPY = f"COPY jobs ({COLUMNS}) FROM STDIN (FORMAT binary)"
-
-COPY_ENCODERS: tuple[copy.Encoder, ...] = (
-    copy.uuid,
-    copy.text,
-    copy.text,
-    copy.integer,
-    copy.smallint,
-    copy.integer,
-    copy.timestamptz,
-    copy.timestamptz,
-    copy.uuid,
-    copy.jsonb,
-    copy.text,
-    copy.bytea,
-)
-
+COPY = """COPY jobs (id, model, version, rows, input, tenant, priority, deadline_at, redriven_from, metadata,
+    input_key, enqueued_at) FROM STDIN (FORMAT binary)"""
+"""The columns of a NewJob, in its order, and when it was stored."""
 
 _GIVEN_OTHERWISE = {"deadline_s": ("deadline_at", "now() + make_interval(secs => %(deadline_s)s)")}
 
@@ -99,22 +82,23 @@ def _insert(cursor: Cursor, job: NewJob, prefix: str) -> datetime:
 def _copy(cursor: Cursor, jobs: Sequence[NewJob], prefix: str) -> datetime:
     cursor.execute("SELECT now()")
     now: datetime = (cursor.fetchone() or (datetime.now(UTC),))[0]
-    rows = (
-        (
-            job.id,
-            job.tenant,
-            job.model,
-            job.version,
-            job.priority,
-            job.rows,
-            None if job.deadline_s is None else now + timedelta(seconds=job.deadline_s),
-            now,
-            job.redriven_from,
-            job.metadata,
-            job.input_key,
-            job.input,
-        )
-        for job in jobs
+
+    def deadline(seconds: float) -> bytes:
+        return copy.timestamptz(now + timedelta(seconds=seconds))
+
+    encoders = (
+        copy.uuid,
+        copy.text,
+        copy.integer,
+        copy.integer,
+        copy.bytea,
+        copy.text,
+        copy.smallint,
+        deadline,
+        copy.uuid,
+        copy.jsonb,
+        copy.text,
+        copy.timestamptz,
     )
-    cursor.copy_expert(prefix + COPY, copy.encode(rows, COPY_ENCODERS))
+    cursor.copy_expert(prefix + COPY, copy.encode(((*job, now) for job in jobs), encoders))
     return now

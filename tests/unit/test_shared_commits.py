@@ -11,8 +11,8 @@ from datetime import datetime
 
 import pytest
 
-from shunter.producers.shared_commits import SharedCommits
-from shunter.storage.errors import DatabaseUnavailable
+from shunter.producers.shared_commits import Draft, SharedCommits
+from shunter.storage.errors import DatabaseUnavailable, InvalidInput
 from shunter.storage.ids import new_id
 from shunter.storage.job import NewJob
 from shunter.storage.job_insertion import Storing
@@ -72,9 +72,9 @@ def test_those_who_come_during_a_commit_share_the_next(
     repository: GatedRepository, commits: SharedCommits
 ) -> None:
     with ThreadPoolExecutor(8) as threads:
-        first = threads.submit(commits.add, job())
+        first = threads.submit(commits.add, job)
         assert repository.entered.wait(10)
-        others = [threads.submit(commits.add, job()) for _ in range(7)]
+        others = [threads.submit(commits.add, job) for _ in range(7)]
         wait_until(lambda: waiting(commits) == 7)
         repository.gate.set()
         for done in (first, *others):
@@ -86,14 +86,14 @@ def test_a_lone_call_after_a_crowd_waits_for_nobody(
     repository: GatedRepository, commits: SharedCommits
 ) -> None:
     with ThreadPoolExecutor(3) as threads:
-        first = threads.submit(commits.add, job())
+        first = threads.submit(commits.add, job)
         assert repository.entered.wait(10)
-        crowd = [threads.submit(commits.add, job()) for _ in range(2)]
+        crowd = [threads.submit(commits.add, job) for _ in range(2)]
         wait_until(lambda: waiting(commits) == 2)
         repository.gate.set()
         for done in (first, *crowd):
             done.result(10)
-    commits.add(job())
+    commits.add(job)
     assert repository.together == [1, 2, 1]
 
 
@@ -102,13 +102,47 @@ def test_an_outage_is_told_to_each_and_the_next_begins_afresh(
 ) -> None:
     repository.outage = True
     with ThreadPoolExecutor(4) as threads:
-        added = [threads.submit(commits.add, job()) for _ in range(4)]
+        added = [threads.submit(commits.add, job) for _ in range(4)]
         repository.gate.set()
         for done in added:
             with pytest.raises(DatabaseUnavailable):
                 done.result(10)
     repository.outage = False
-    commits.add(job())
+    commits.add(job)
+    assert repository.together == [1]
+
+
+def test_a_draft_that_fails_is_told_to_its_own_thread_and_the_others_are_stored(
+    repository: GatedRepository, commits: SharedCommits
+) -> None:
+    def fails() -> NewJob:
+        raise InvalidInput("no row")
+
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(commits.add, job)
+        assert repository.entered.wait(10)
+        refused = threads.submit(commits.add, fails)
+        wait_until(lambda: waiting(commits) == 1)
+        others = [threads.submit(commits.add, job) for _ in range(2)]
+        wait_until(lambda: waiting(commits) == 3)
+        repository.gate.set()
+        with pytest.raises(InvalidInput, match="no row"):
+            refused.result(10)
+        stored = {done.result(10).id for done in (first, *others)}
+    assert repository.together == [1, 2]
+    assert set(repository.get_many(list(stored))) == stored
+
+
+def test_a_lone_draft_that_fails_stores_nothing_and_the_next_is_stored(
+    repository: GatedRepository, commits: SharedCommits
+) -> None:
+    def fails() -> NewJob:
+        raise InvalidInput("no row")
+
+    repository.gate.set()
+    with pytest.raises(InvalidInput, match="no row"):
+        commits.add(fails)
+    commits.add(job)
     assert repository.together == [1]
 
 
@@ -153,27 +187,29 @@ def pushing(repository: LosingRepository) -> SharedCommits:
 def test_a_job_is_sent_before_it_is_on_disk_and_no_call_returns_before_both_have_answered() -> None:
     repository = LosingRepository()
     commits = pushing(repository)
-    commits.add(job())
+    commits.add(job)
     commits.add_all([job(), job()])
     assert repository.steps == ["inserted", "sent", "on disk", "answered"] * 2
 
 
-@pytest.mark.parametrize("add", [SharedCommits.add, lambda commits, job: commits.add_all([job])])
-def test_a_job_that_a_crash_has_undone_is_not_accepted(add: Callable[[SharedCommits, NewJob], None]) -> None:
+@pytest.mark.parametrize("add", [SharedCommits.add, lambda commits, draft: commits.add_all([draft()])])
+def test_a_job_that_a_crash_has_undone_is_not_accepted(
+    add: Callable[[SharedCommits, Draft], object],
+) -> None:
     commits = pushing(LosingRepository(crashes=1, keeps=False))
     with pytest.raises(DatabaseUnavailable):
-        add(commits, job())
+        add(commits, job)
 
 
 def test_a_job_that_is_there_after_a_lost_answer_is_accepted_once_it_is_on_disk() -> None:
     repository = LosingRepository(crashes=1)
-    pushing(repository).add(job())
+    pushing(repository).add(job)
     assert repository.steps == ["inserted", "sent", "sent", "on disk", "answered", "answered"]
 
 
 def test_a_job_of_which_nobody_knows_whether_it_is_on_disk_is_not_accepted() -> None:
     with pytest.raises(DatabaseUnavailable):
-        pushing(LosingRepository(crashes=2)).add(job())
+        pushing(LosingRepository(crashes=2)).add(job)
 
 
 @pytest.fixture
@@ -194,13 +230,13 @@ def test_a_thread_that_is_interrupted_leaves_the_others_their_turn(
 
     main, kept, given_up = threading.get_ident(), job(), job()
     with ThreadPoolExecutor(3) as threads:
-        first = threads.submit(commits.add, job())
+        first = threads.submit(commits.add, job)
         assert repository.entered.wait(10)
         interrupted = threads.submit(interrupt)
         with pytest.raises(KeyboardInterrupt):
-            commits.add(given_up)
+            commits.add(lambda: given_up)
         interrupted.result(10)
-        last = threads.submit(commits.add, kept)
+        last = threads.submit(commits.add, lambda: kept)
         wait_until(lambda: waiting(commits) == 1)
         repository.gate.set()
         first.result(10)
