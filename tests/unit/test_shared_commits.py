@@ -32,16 +32,18 @@ class Push:
 
 
 class GatedRepository(InMemoryJobRepository):
-    """Inserts when the gate is open, and remembers what came together."""
+    """Inserts when the gate is open, and remembers what came, and what was inserted, together."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gate = threading.Event()
         self.entered = threading.Event()
+        self.came: list[int] = []
         self.together: list[int] = []
         self.outage = False
 
     def insert(self, jobs: Sequence[NewJob]) -> datetime:
+        self.came.append(len(jobs))
         self.entered.set()
         assert self.gate.wait(10)
         if self.outage:

@@ -10,7 +10,7 @@ import pytest
 
 from shunter.in_memory import Shelf
 from shunter.producers.shared_commits import ANSWERED, SupportsClose
-from shunter.producers.submit import Submitter
+from shunter.producers.submit import FEW_ROWS, Submitter
 from shunter.storage.envelope import Envelope
 from shunter.storage.errors import InvalidInput
 from shunter.storage.model_config import ModelConfig
@@ -93,6 +93,20 @@ def test_rows_that_do_not_fit_are_refused_to_their_caller_alone(
         with pytest.raises(InvalidInput, match="row 0"):
             bad.result(10)
         assert set(repository.get_many([first.result(10).id, good.result(10).id]))
+
+
+def test_a_job_of_many_rows_is_made_beside_those_who_commit_together(
+    repository: GatedRepository, submitter: Submitter
+) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(submitter.submit, "texts", ["first"])
+        assert repository.entered.wait(10)
+        many = threads.submit(submitter.submit, "texts", ["row"] * (FEW_ROWS + 1))
+        wait_until(lambda: len(repository.came) == 2)
+        assert not submitter._commits._waiting
+        repository.gate.set()
+        stored = repository.get_many([first.result(10).id, many.result(10).id])
+    assert sorted(job.rows for job in stored.values()) == [1, FEW_ROWS + 1]
 
 
 def test_an_iterable_of_rows_is_read_by_its_own_thread(
