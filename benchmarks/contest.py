@@ -66,8 +66,9 @@ def contest(bench: Rig, contestants: Sequence[Contestant], plan: Plan, progress:
 
 
 def _count_for(bench: Rig, contestant: Contestant, seconds: float) -> int:
-    """The items that take so long once it is warm: its first run also pays for what happens once."""
+    """The items that take so long once it is warm: its first run, which is not counted, loads its model."""
     count, step = contestant.first, contestant.step
+    _once(bench, contestant, count)
     for wanted_s in (seconds / 2, seconds):
         run = _once(bench, contestant, count)
         if run.seconds > seconds / 2:
