@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
 from shunter.in_memory import Shelf
 from shunter.producers.shared_commits import ANSWERED, SupportsClose
+from shunter.producers.submission import Accepted
 from shunter.producers.submit import FEW_ROWS, Submitter
 from shunter.storage.envelope import Envelope
 from shunter.storage.errors import InvalidInput
@@ -62,12 +64,21 @@ def submitter(repository: GatedRepository, store: SlowStore) -> Submitter:
     return Submitter(repository=repository, registry=models, store=store, publisher=Publishing())
 
 
-def test_nobody_waits_while_a_large_input_is_written_to_the_object_store(
-    repository: GatedRepository, store: SlowStore, submitter: Submitter
-) -> None:
+@contextmanager
+def while_one_commits(
+    repository: GatedRepository, submitter: Submitter
+) -> Iterator[tuple[ThreadPoolExecutor, Future[Accepted]]]:
+    """Threads for others, beside the one whose submit the gate holds up."""
     with ThreadPoolExecutor(3) as threads:
         first = threads.submit(submitter.submit, "texts", ["first"])
         assert repository.entered.wait(10)
+        yield threads, first
+
+
+def test_nobody_waits_while_a_large_input_is_written_to_the_object_store(
+    repository: GatedRepository, store: SlowStore, submitter: Submitter
+) -> None:
+    with while_one_commits(repository, submitter) as (threads, first):
         crowd = [threads.submit(submitter.submit, "texts", [row]) for row in (LARGE, "small")]
         wait_until(lambda: len(submitter._commits._waiting) == 2)
         repository.gate.set()
@@ -84,9 +95,7 @@ def test_nobody_waits_while_a_large_input_is_written_to_the_object_store(
 def test_rows_that_do_not_fit_are_refused_to_their_caller_alone(
     repository: GatedRepository, submitter: Submitter
 ) -> None:
-    with ThreadPoolExecutor(3) as threads:
-        first = threads.submit(submitter.submit, "texts", ["first"])
-        assert repository.entered.wait(10)
+    with while_one_commits(repository, submitter) as (threads, first):
         bad, good = [threads.submit(submitter.submit, "texts", [row]) for row in (1, "good")]
         wait_until(lambda: len(submitter._commits._waiting) == 2)
         repository.gate.set()
@@ -98,9 +107,7 @@ def test_rows_that_do_not_fit_are_refused_to_their_caller_alone(
 def test_a_job_of_many_rows_is_made_beside_those_who_commit_together(
     repository: GatedRepository, submitter: Submitter
 ) -> None:
-    with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(submitter.submit, "texts", ["first"])
-        assert repository.entered.wait(10)
+    with while_one_commits(repository, submitter) as (threads, first):
         many = threads.submit(submitter.submit, "texts", ["row"] * (FEW_ROWS + 1))
         wait_until(lambda: len(repository.came) == 2)
         assert not submitter._commits._waiting
