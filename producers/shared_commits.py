@@ -98,8 +98,11 @@ class SharedCommits:
         return mine.job
 
     def add_all(self, jobs: Sequence[NewJob]) -> None:
-        """Commit these jobs, all or none, and publish them."""
-        self._store(jobs)
+        """Commit these jobs, all or none, and publish them; raises as `add` does."""
+        try:
+            self._store(jobs)
+        except psycopg2.DataError as error:
+            raise _refused(error) from error
 
     def _must_wait(self, mine: _Waiting) -> bool:
         with self._lock:
@@ -159,7 +162,7 @@ class SharedCommits:
             self._store([entry.job for entry in batch], stored)
         except psycopg2.DataError as error:
             if len(batch) == 1:
-                batch[0].error = InvalidInput(f"Postgres refuses the job: {error}")
+                batch[0].error = _refused(error)
             else:
                 for entry in batch:
                     self._store_alone(entry)
@@ -205,6 +208,10 @@ def _make(batch: Sequence[_Waiting]) -> list[_Waiting]:
         except Exception as error:  # noqa: BLE001 - each raises its own in its own thread
             entry.error = error
     return [entry for entry in batch if entry.error is None]
+
+
+def _refused(error: psycopg2.DataError) -> InvalidInput:
+    return InvalidInput(f"Postgres refuses the job: {error}")
 
 
 def _tell(error: BaseException, batch: Sequence[_Waiting], mine: _Waiting) -> None:

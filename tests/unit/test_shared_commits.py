@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 
+import psycopg2
 import pytest
 
 from shunter.producers.shared_commits import Draft, SharedCommits
@@ -54,6 +55,19 @@ class GatedRepository(InMemoryJobRepository):
 
 def job() -> NewJob:
     return NewJob(id=new_id(), model="digits", version=1, rows=1, input=b"")
+
+
+class RefusingRepository(InMemoryJobRepository):
+    """Refuses one job, as Postgres refuses what it cannot hold."""
+
+    def __init__(self, refused: NewJob) -> None:
+        super().__init__()
+        self._refused = refused
+
+    def insert(self, jobs: Sequence[NewJob]) -> datetime:
+        if self._refused in jobs:
+            raise psycopg2.DataError("a NUL")
+        return super().insert(jobs)
 
 
 @pytest.fixture
@@ -192,6 +206,15 @@ def test_a_job_is_sent_before_it_is_on_disk_and_no_call_returns_before_both_have
     commits.add(job)
     commits.add_all([job(), job()])
     assert repository.steps == ["inserted", "sent", "on disk", "answered"] * 2
+
+
+@pytest.mark.parametrize("add", [SharedCommits.add, lambda commits, draft: commits.add_all([job(), draft()])])
+def test_a_job_that_postgres_refuses_is_invalid_input(add: Callable[[SharedCommits, Draft], object]) -> None:
+    refused = job()
+    commits = SharedCommits(RefusingRepository(refused), lambda jobs, enqueued_at: Push([]))
+    with pytest.raises(InvalidInput, match="Postgres refuses the job: a NUL"):
+        add(commits, lambda: refused)
+    commits.add(job)
 
 
 @pytest.mark.parametrize("add", [SharedCommits.add, lambda commits, draft: commits.add_all([draft()])])
