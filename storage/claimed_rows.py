@@ -7,8 +7,8 @@ Source: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from io import BytesIO
 from struct import Struct
 from typing import Any
@@ -17,7 +17,7 @@ from shunter.storage import copy
 from shunter.storage.database import Cursor
 from shunter.storage.hub_statements import Statement
 from shunter.storage.ids import uuid_of
-from shunter.storage.job import ClaimedJob, Priority
+from shunter.storage.job import ClaimedJob, Priority, claimed_job
 
 _PRIORITIES = tuple(Priority)
 
@@ -25,8 +25,6 @@ _PRIORITIES = tuple(Priority)
 _ID_TO_QUEUED = Struct("!2x4x16s4xi4xi4xi4xh4xh4xh4xd")
 _DEADLINE = Struct("!d")
 _LENGTH = Struct("!i")
-
-_job: Callable[[tuple[Any, ...]], ClaimedJob] = partial(tuple.__new__, ClaimedJob)
 
 
 def fetch_one(cursor: Cursor, statement: Statement) -> list[ClaimedJob]:
@@ -72,7 +70,7 @@ def _of_copy(data: bytes) -> Iterator[ClaimedJob]:
         block, at = _field(data, at)
         key, at = _field(data, at)
         deadline, at = _field(data, at)
-        yield _job(
+        yield claimed_job(
             (
                 uuid_of(int.from_bytes(id)),
                 epoch,

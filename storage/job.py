@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -158,6 +159,10 @@ class ClaimedJob(NamedTuple):
     queued_s: float
     input: bytes | None
     input_key: str | None
+
+
+claimed_job: Callable[[tuple[Any, ...]], ClaimedJob] = partial(tuple.__new__, ClaimedJob)
+"""The job of all its fields in their order: `_make` is Python code."""
 
 
 class Claim(NamedTuple):

@@ -31,15 +31,14 @@ class Endings:
 
     def end_run(self, held: Held, model: ModelVersion, outcome: Outcome) -> None:
         """A run of the job ends so; it may be tried again only so many times."""
-        if outcome.move is Move.RETRY:
-            outcome = retry.limit(
-                outcome,
-                attempts=held.job.attempts,
-                max_attempts=model.config.run.max_attempts,
-                rows=held.job.rows,
-                chance=random.random(),
-            )
-        self.end(held, outcome)
+        limited = retry.limit(
+            outcome,
+            attempts=held.job.attempts,
+            max_attempts=model.config.run.max_attempts,
+            rows=held.job.rows,
+            chance=random.random(),
+        )
+        self.end(held, limited)
 
     def refuse(self, held: Held, model: ModelVersion, code: str, reason: str) -> None:
         """Another worker may be able to load its model: the job is tried again, a few times."""

@@ -12,12 +12,11 @@ from functools import partial
 from typing import Any
 
 from shunter.storage.ids import uuid_of
-from shunter.storage.job import ClaimedJob
+from shunter.storage.job import claimed_job
 from shunter.storage.outcome import Outcome
 from shunter.storage.results import Blob
 from shunter.workers.messages import Finished, Run, ToEngine, ToHub
 
-_job: Callable[[tuple[Any, ...]], ClaimedJob] = partial(tuple.__new__, ClaimedJob)
 _outcome: Callable[[tuple[Any, ...]], Outcome] = partial(tuple.__new__, Outcome)
 
 
@@ -50,7 +49,7 @@ def _whole(message: Any) -> Any:
         return message
     if message[0] is Run:
         _, id, job, guilty, withheld = message
-        return Run(_job((uuid_of(id), *job)), guilty, withheld)
+        return Run(claimed_job((uuid_of(id), *job)), guilty, withheld)
     return Finished(tuple(map(_whole_outcome, message[1])))
 
 
