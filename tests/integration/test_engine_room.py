@@ -21,6 +21,7 @@ from shunter.workers.meter import Meter, resident_memory
 from shunter.workers.places import Places
 from shunter.workers.retry import MAX_DEATHS
 from tests.engine_process import PATIENCE_S, claim_of, job_of, outputs_of, write_model
+from tests.waiting import wait_until
 
 MORTAL = """
 import os
@@ -190,3 +191,18 @@ def test_what_does_not_fit_is_remembered_and_told_to_the_next_engine(room: Room)
     again, _ = room.run(job_of(["vast"] * 256), job_of(["die"]))
     assert again.state is JobState.SUCCEEDED
     assert len(room.remembered) == 1
+
+
+def test_a_worker_may_hold_more_of_a_model_the_faster_it_gets_through_it(room: Room) -> None:
+    key = ("tiny", 1)
+    assert room.room.held(key)[0] == 256, "without an engine one batch"
+    room.run(job_of([0]))
+    assert room.room.held(key)[0] == 2 * 256, "before anything is measured"
+    room.holdings.add(job_of([0]))
+
+    def holds_more() -> bool:
+        for outcome in room.run(*(job_of([0] * 256) for _ in range(8))):
+            room.holdings.remove(outcome.id)
+        return room.room.held(key)[0] > 2 * 256
+
+    wait_until(holds_more, PATIENCE_S)
